@@ -1,0 +1,183 @@
+"""How an answer looks: a transcript as the MIME bundle of one Jupyter output.
+
+Only Markdown and plain text, because JupyterLab prefers HTML where there is any, and because what is stored must
+be readable in every front end, on a code host, through nbconvert and by a screen reader, without scripts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from familiar_kernel.answer.markdown import clean, code_span, literal
+from familiar_kernel.answer.transcript import Part, Text, Thinking, Tool, Transcript
+from familiar_kernel.familiar.protocol import TurnFinished
+
+Bundle = tuple[dict[str, Any], dict[str, Any]]
+"""Data by MIME type, and metadata."""
+
+METADATA_VERSION = 1
+_MARKS = {"running": "▸", "done": "✓", "failed": "✗", "stopped": "✗"}
+_WORDS = {"running": " — running", "done": "", "failed": " — failed", "stopped": " — stopped"}
+_STOPPED = "Stopped. The text so far is kept."
+_FAILED = "The turn failed; the error is below. The text so far is kept."
+_FAILED_EMPTY = "The turn failed; the error is below."
+
+
+def live(transcript: Transcript, now: float) -> Bundle:
+    """Return the answer so far, for an output that will be updated.
+
+    Args:
+        transcript: the turn so far.
+        now: the time on the transcript's clock, in seconds.
+    """
+    blocks = [_heading(transcript)]
+    last = len(transcript.parts) - 1
+    for place, part in enumerate(transcript.parts):
+        if isinstance(part, Thinking):
+            blocks.append(_live_thinking(part, now))
+        elif not _joins(transcript.parts, place):
+            blocks.append(_part(part))
+        else:
+            blocks[-1] += "\n" + _part(part)
+    if transcript.notice:
+        blocks.append(f"*{literal(transcript.notice)}*")
+    elif last < 0:
+        blocks.append("*Waiting for the first words…*")
+    metadata = {"version": METADATA_VERSION, "turn": transcript.turn, "rehearsal": transcript.rehearsal}
+    return {"text/markdown": "\n\n".join(blocks) + "\n"}, {"familiar": metadata}
+
+
+def final(transcript: Transcript) -> Bundle:
+    """Return the whole answer, as it stays in the notebook.
+
+    Raises:
+        ValueError: the turn has not ended.
+    """
+    end = transcript.finished
+    if end is None:
+        raise ValueError("the turn has not ended yet")
+    blocks = [_heading(transcript)]
+    lines = []
+    for place, part in enumerate(transcript.parts):
+        if _joins(transcript.parts, place):
+            blocks[-1] += "\n" + _part(part)
+            lines[-1] += "\n" + _plain(part)
+        else:
+            blocks.append(_part(part))
+            lines.append(_plain(part))
+    mark = {"complete": "", "stopped": _STOPPED, "failed": _FAILED}[end.outcome]
+    if end.outcome == "failed" and not transcript.parts:
+        mark = _FAILED_EMPTY
+    if mark:
+        blocks.append(f"*{mark}*")
+        lines.append(f"[{mark}]")
+    footer = _footer(end)
+    if footer:
+        blocks.append(f"<small>{literal(footer)}</small>")
+        lines.append(f"[{clean(footer)}]")
+    data = {
+        "text/markdown": "\n\n".join(filter(None, blocks)) + "\n",
+        "text/plain": "\n\n".join(filter(None, lines)),
+    }
+    return data, {"familiar": _metadata(transcript, end)}
+
+
+def _metadata(transcript: Transcript, end: TurnFinished) -> dict[str, Any]:
+    return {
+        "version": METADATA_VERSION,
+        "session_id": end.session_id,
+        "turn": transcript.turn,
+        "number": end.number,
+        "model": end.model,
+        "outcome": end.outcome,
+        "usage": dict(end.usage),
+        "cost_usd": end.cost_usd,
+        "seconds": round(end.seconds, 3),
+        "thinking_seconds": round(transcript.thinking_seconds(), 3),
+        "rehearsal": end.rehearsal,
+    }
+
+
+def _heading(transcript: Transcript) -> str:
+    return "###### Rehearsal, not Claude" if transcript.rehearsal else "###### Claude"
+
+
+def _joins(parts: list[Part], place: int) -> bool:
+    """Whether a part continues the list that the part before it began."""
+    return place > 0 and isinstance(parts[place], Tool) and isinstance(parts[place - 1], Tool)
+
+
+def _part(part: Part) -> str:
+    if isinstance(part, Text):
+        return part.prose.markdown()
+    if isinstance(part, Tool):
+        return _tool(part)
+    return _thought(part)
+
+
+def _plain(part: Part) -> str:
+    if isinstance(part, Text):
+        return clean(part.prose.text).strip("\n")
+    if isinstance(part, Tool):
+        return f"[{clean(part.name)}: {_short(part.summary)}{_WORDS[part.state]}]"
+    return f"[thought for {_whole_seconds((part.ended or part.started) - part.started)}]"
+
+
+def _tool(tool: Tool) -> str:
+    span = code_span(_short(tool.summary))
+    return f"- {_MARKS[tool.state]} **{literal(tool.name)}** {span}{_WORDS[tool.state]}"
+
+
+def _short(summary: str, limit: int = 200) -> str:
+    line = " ".join(clean(summary).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _thought(part: Thinking) -> str:
+    took = _whole_seconds((part.ended or part.started) - part.started)
+    body = part.prose.markdown()
+    if not body.strip():
+        return f"*Thought for {took}*"
+    return _details(f"Thought for {took}", body)
+
+
+def _live_thinking(part: Thinking, now: float) -> str:
+    """The thinking that goes on is open and whole; what has ended shows its length only, to save bytes."""
+    if part.ended is not None:
+        return f"<details><summary>Thought for {_whole_seconds(part.ended - part.started)}</summary></details>"
+    body = part.prose.markdown()
+    if not body.strip():
+        return f"*Thinking… {_whole_seconds(now - part.started)}*"
+    return _details(f"Thinking… {_whole_seconds(now - part.started)}", body, is_open=True)
+
+
+def _details(summary: str, body: str, is_open: bool = False) -> str:
+    return f"<details{' open' if is_open else ''}><summary>{summary}</summary>\n\n{body}\n\n</details>"
+
+
+def _footer(end: TurnFinished) -> str:
+    usage = end.usage
+    into = sum(
+        usage.get(name, 0)
+        for name in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    )
+    facts = [
+        "rehearsal, not Claude" if end.rehearsal else "",
+        _seconds(end.seconds) if end.seconds else "",
+        f"{into:,} tokens in, {usage.get('output_tokens', 0):,} out" if usage else "",
+        f"${end.cost_usd:.4f}" if end.cost_usd is not None else "",
+        end.model,
+    ]
+    return " · ".join(filter(None, facts))
+
+
+def _whole_seconds(seconds: float) -> str:
+    return _minutes(max(1, round(seconds)))
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else _minutes(round(seconds))
+
+
+def _minutes(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 60 else f"{seconds // 60} min {seconds % 60:02d} s"

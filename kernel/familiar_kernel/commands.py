@@ -1,0 +1,378 @@
+"""The commands: ``%claude_status`` and its kin, one table of name, help, completion and action.
+
+They are line magics of IPython's, so that Tab, ``?`` and ``%lsmagic`` know them as any other magic. ``%claude`` and
+``%%claude`` are registered as well, for the same reasons and for code that runs magics by name; a prompt in a cell
+has been taken out of it before IPython sees it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import StdinNotImplementedError, UsageError
+from traitlets import TraitError
+
+from . import cells
+from ._version import __version__
+from .familiar.auth import SignIn, SignInError
+from .familiar.cli_path import find_cli
+from .familiar.familiar import EFFORTS
+
+if TYPE_CHECKING:
+    from .kernel import FamiliarKernel
+
+STATUS_TIMEOUT = 20.0
+"""Seconds that %claude_status waits for the host; what the kernel knows itself it shows in any case."""
+
+Action = Callable[["FamiliarKernel", str], None]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One ``%claude_*`` command.
+
+    Attributes:
+        name: without the percent sign.
+        summary: one line that says what it does.
+        usage: how it is written.
+        action: runs it, given the kernel and the rest of its line.
+        choices: what may follow the name, for completion.
+    """
+
+    name: str
+    summary: str
+    usage: str
+    action: Action
+    choices: tuple[str, ...] = ()
+
+
+# --- what people see --------------------------------------------------------------------------------------------
+
+
+def show(kernel: FamiliarKernel, plain: str, markdown: str) -> None:
+    """Display a text in both its forms."""
+    kernel.shell.display_pub.publish({"text/plain": plain, "text/markdown": markdown}, {})
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Return rows of name and value as aligned text and as a Markdown table."""
+    width = max(len(name) for name, _ in rows)
+    plain = "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+    lines = [f"| {name} | {_cell(value)} |" for name, value in rows]
+    return plain, "\n".join(["| Familiar | |", "| :--- | :--- |", *lines])
+
+
+def _cell(value: str) -> str:
+    for special in "\\`*_{}[]<>|$":
+        value = value.replace(special, "\\" + special)
+    return value.replace("\n", " ")
+
+
+def banner(kernel: FamiliarKernel) -> str:
+    """Return the familiar's lines of the kernel's banner."""
+    familiar = kernel.familiar
+    image = " · ".join(f"{name} {value}" for name, value in image_facts() if value)
+    lines = [
+        f"familiar-kernel {__version__}{f' ({image})' if image else ''} · session {familiar.session_id}",
+        'Talk to Claude: %claude text · %%claude and many lines · ask("text") · help: %claude_help',
+    ]
+    if familiar.rehearsal:
+        lines.append("This is a rehearsal: a script answers, not Claude.")
+    return "\n".join([*lines, *kernel.configuration_faults, ""])
+
+
+def image_facts() -> list[tuple[str, str]]:
+    """Return what the container image says of itself: version, tag and commit, each possibly empty."""
+    return [
+        (label, os.environ.get(variable, ""))
+        for label, variable in (("image", "IMAGE_VERSION"), ("tag", "IMAGE_TAG"), ("commit", "IMAGE_SHA"))
+    ]
+
+
+def usage_text() -> str:
+    """Return how to talk to the familiar, as plain text."""
+    width = max(len(o.usage) for o in cells.OPTIONS)
+    options = "\n".join(f"  {o.usage:<{width}}  {o.help}" for o in cells.OPTIONS)
+    width = max(len(c.usage) for c in COMMANDS)
+    commands = "\n".join(f"  {c.usage:<{width}}  {c.summary}" for c in COMMANDS)
+    return f"""\
+Talk to Claude from any cell:
+
+  %claude text            a prompt on one line, alone or among code
+  answer = %claude text   the same, and keep the answer
+  %%claude                a prompt of many lines: everything below it, literally
+  ask("text")             the same as a function; returns the answer
+
+Options come before the text, on the first line:
+
+{options}
+
+Commands:
+
+{commands}
+"""
+
+
+def show_usage(kernel: FamiliarKernel) -> None:
+    """Show :func:`usage_text` as the output of the cell."""
+    text = usage_text()
+    show(kernel, text, f"```text\n{text}```")
+
+
+# --- what the commands do ---------------------------------------------------------------------------------------
+
+
+def _status(kernel: FamiliarKernel, rest: str) -> None:
+    _no_arguments("claude_status", rest)
+    familiar = kernel.familiar
+    told = familiar.question("status", STATUS_TIMEOUT)
+    finished = familiar.finished
+    tokens_in = sum(
+        n for f in finished for name, n in f.usage.items() if name.endswith("input_tokens")
+    )
+    tokens_out = sum(f.usage.get("output_tokens", 0) for f in finished)
+    sign_in = told.get("sign_in", {})
+    context = told.get("context", {})
+    rows = [
+        ("Session", familiar.session_id),
+        ("State", familiar.state),
+        ("Turns", str(familiar.number)),
+        ("Model", familiar.model or context.get("model") or (finished[-1].model if finished else "") or "the default"),
+        ("Thinking", "on" if familiar.thinking else "off"),
+        ("Signed in", _sign_in_text(sign_in, familiar.rehearsal)),
+        ("Endpoint", str(told.get("endpoint") or familiar.facts.get("endpoint") or "unknown")),
+        ("Claude Code CLI", " ".join(str(told.get(k) or "") for k in ("cli_version", "cli")).strip() or "not found"),
+        ("claude-agent-sdk", str(told.get("sdk") or familiar.facts.get("sdk") or "unknown")),
+        ("Context used", _context_text(context)),
+        ("Tokens so far", f"{tokens_in:,} in, {tokens_out:,} out"),
+        ("Cost so far", f"${sum(f.cost_usd or 0 for f in finished):.4f}"),
+        ("Host's memory", f"{told['memory'] / 1e6:.0f} MB" if told.get("memory") else "unknown"),
+    ]
+    if familiar.effort:
+        rows.insert(5, ("Effort", familiar.effort))
+    if familiar.rehearsal:
+        rows.append(("Rehearsal", "a script answers, not Claude"))
+    if familiar.trouble is not None:
+        rows.append(("Trouble", f"{familiar.trouble.message} {familiar.trouble.advice}"))
+    if told.get("error"):
+        rows.append(("Trouble", f"The host could not be asked: {told['error']}"))
+    rows += [("Configuration", fault) for fault in kernel.configuration_faults]
+    show(kernel, *_table(rows))
+
+
+def _sign_in_text(sign_in: dict[str, Any], rehearsal: bool) -> str:
+    if rehearsal:
+        return "not needed for a rehearsal"
+    if sign_in.get("error"):
+        return f"unknown: {sign_in['error']}"
+    if not sign_in.get("signed_in"):
+        return "no: run %claude_auth"
+    return f"yes, by {sign_in.get('method', 'unknown').replace('_', ' ')} {sign_in.get('source', '')}".strip()
+
+
+def _context_text(context: dict[str, Any]) -> str:
+    if not context.get("most"):
+        return "unknown until the session is connected"
+    return f"{context['tokens']:,} of {context['most']:,} tokens ({context['percent']:.0f} %)"
+
+
+def _reset(kernel: FamiliarKernel, rest: str) -> None:
+    _no_arguments("claude_reset", rest)
+    session_id = kernel.familiar.reset()
+    kernel.shell.familiar.enter_namespace()
+    show(kernel, f"A fresh session: {session_id}", f"A fresh session: `{session_id}`")
+
+
+def _version(kernel: FamiliarKernel, rest: str) -> None:
+    _no_arguments("claude_version", rest)
+    rows = [("familiar-kernel", __version__), *((k.capitalize(), v) for k, v in image_facts() if v)]
+    facts = kernel.familiar.facts
+    rows += [(label, str(facts[key])) for label, key in (("claude-agent-sdk", "sdk"),) if facts.get(key)]
+    show(kernel, *_table(rows))
+
+
+def _thinking(kernel: FamiliarKernel, rest: str) -> None:
+    if rest:
+        if rest not in ("on", "off"):
+            raise UsageError(f"%claude_thinking takes on or off, not {rest!r}")
+        kernel.familiar.configure(thinking=rest == "on")
+    state = "on" if kernel.familiar.thinking else "off"
+    show(kernel, f"Thinking is {state}.", f"Thinking is **{state}**.")
+
+
+def _model(kernel: FamiliarKernel, rest: str) -> None:
+    if rest:
+        kernel.familiar.configure(model="" if rest == "default" else rest)
+    name = kernel.familiar.model or "the CLI's default"
+    show(kernel, f"The model is {name}.", f"The model is **{_cell(name)}**.")
+
+
+def _effort(kernel: FamiliarKernel, rest: str) -> None:
+    if rest:
+        try:
+            kernel.familiar.configure(effort="" if rest == "default" else rest)
+        except TraitError:
+            raise UsageError(f"%claude_effort takes default, {', '.join(filter(None, EFFORTS))}") from None
+    effort = kernel.familiar.effort or "the model's default"
+    show(kernel, f"The effort is {effort}.", f"The effort is **{effort}**.")
+
+
+def _help(kernel: FamiliarKernel, rest: str) -> None:
+    _no_arguments("claude_help", rest)
+    show_usage(kernel)
+
+
+def _auth(kernel: FamiliarKernel, rest: str) -> None:
+    words = rest.split()
+    if set(words) - {"login", "--console"}:
+        raise UsageError("%claude_auth takes login (to sign in anew) and --console (an Anthropic Console account)")
+    familiar = kernel.familiar
+    if familiar.rehearsal:
+        show(kernel, *["This kernel runs a rehearsal, which needs no sign-in."] * 2)
+        return
+    state = familiar.question("auth", STATUS_TIMEOUT)
+    if state.get("signed_in") and not words:
+        text = f"Signed in: {_sign_in_text(state, False)}. To sign in anew: %claude_auth login"
+        show(kernel, text, text)
+        return
+    cli = find_cli(familiar.cli_path)
+    if not cli:
+        raise UsageError("the Claude Code CLI was not found; `familiar doctor` in a terminal shows where it is sought")
+    sign_in = SignIn(str(cli), console="--console" in words, env=dict(familiar.env))
+    try:
+        link = sign_in.link()
+        show(
+            kernel,
+            f"Open this address, sign in, and copy the code that it shows:\n{link}",
+            f"[Open this page, sign in]({link}), and copy the code that it shows.",
+        )
+        # Not echoed: until it is used, the code is as good as the sign-in itself.
+        sign_in.submit(kernel.getpass("Code (empty if the page said that you are signed in): "))
+    except StdinNotImplementedError:
+        raise UsageError(
+            "this front end cannot ask for the code; run `familiar login` in a terminal on the kernel's machine"
+        ) from None
+    except SignInError as err:
+        raise UsageError(str(err)) from None
+    finally:
+        sign_in.close()
+    familiar.reconnect()
+    show(kernel, "Signed in.", "**Signed in.**")
+
+
+def _no_arguments(name: str, rest: str) -> None:
+    if rest:
+        raise UsageError(f"%{name} takes no arguments, but got {rest!r}")
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("claude_help", "the ways to talk, the options and these commands", "%claude_help", _help),
+    Command("claude_status", "session, model, sign-in, versions, context, tokens and cost", "%claude_status", _status),
+    Command("claude_reset", "forget the conversation: a fresh session in this kernel", "%claude_reset", _reset),
+    Command(
+        "claude_auth",
+        "sign in from the notebook",
+        "%claude_auth [login] [--console]",
+        _auth,
+        ("login", "--console"),
+    ),
+    Command(
+        "claude_model",
+        "show or choose the model",
+        "%claude_model [NAME|default]",
+        _model,
+        ("default", "opus", "sonnet", "haiku"),
+    ),
+    Command(
+        "claude_effort",
+        "show or choose how much effort goes into answers",
+        "%claude_effort [LEVEL|default]",
+        _effort,
+        ("default", *filter(None, EFFORTS)),
+    ),
+    Command(
+        "claude_thinking",
+        "show or choose whether Claude thinks before it answers",
+        "%claude_thinking [on|off]",
+        _thinking,
+        ("on", "off"),
+    ),
+    Command("claude_version", "the versions of this package and its image", "%claude_version", _version),
+)
+
+
+def register(kernel: FamiliarKernel) -> None:
+    """Make the commands, and ``%claude`` itself, magics of the kernel's shell."""
+    shell = kernel.shell
+
+    def magic(command: Command) -> Callable[[str], None]:
+        def run(line: str) -> None:
+            command.action(kernel, line.strip())
+
+        run.__doc__ = f"{command.usage}\n\n{command.summary[0].upper()}{command.summary[1:]}."
+        return run
+
+    for command in COMMANDS:
+        shell.register_magic_function(magic(command), "line", command.name)
+
+    def claude(line: str, cell: str | None = None) -> object:
+        return shell.familiar.prompt_line(line if cell is None else f"{line}\n{cell}")
+
+    claude.__doc__ = usage_text()
+    shell.register_magic_function(claude, "line_cell", "claude")
+
+
+# --- completion and inspection ----------------------------------------------------------------------------------
+
+
+def complete(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | None:
+    """Return a complete_reply where the cursor is in a prompt or behind a command's name; else None."""
+    span = cells.prompt_at(code, cursor)
+    if span is not None and cursor >= span.text_start:
+        return _complete_prompt(kernel, code, span.text_start, cursor)
+    line_start = code.rfind("\n", 0, cursor) + 1
+    name, blank, typed = code[line_start:cursor].lstrip().partition(" ")
+    for command in COMMANDS:
+        if blank and name == f"%{command.name}":
+            word = typed.split(" ")[-1]
+            return _matches([c for c in command.choices if c.startswith(word)], cursor - len(word), cursor)
+    return None
+
+
+def _complete_prompt(kernel: FamiliarKernel, code: str, text_start: int, cursor: int) -> dict[str, Any]:
+    words = code[text_start:cursor].split(" ")
+    word = words[-1].rsplit("\n", 1)[-1]
+    start = cursor - len(word)
+    options = {o.name: o for o in cells.OPTIONS}
+    before = words[-2] if len(words) > 1 else ""
+    if before in options and options[before].choices:
+        return _matches([c for c in options[before].choices or () if c.startswith(word)], start, cursor)
+    if word.startswith("-"):
+        return _matches([name for name in options if name.startswith(word)], start, cursor)
+    # A name of the user's own, as a word of the prompt.
+    stem = word.lstrip("@`(\"'")
+    hidden = kernel.shell.user_ns_hidden
+    names = [n for n in kernel.shell.user_ns if stem and n.startswith(stem) and n not in hidden and n[0] != "_"]
+    return _matches(sorted(names), cursor - len(stem), cursor)
+
+
+def _matches(matches: list[str], start: int, end: int) -> dict[str, Any]:
+    return {"status": "ok", "matches": matches, "cursor_start": start, "cursor_end": end, "metadata": {}}
+
+
+def inspect(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | None:
+    """Return an inspect_reply where the cursor is on the name of a command or of ``%claude``; else None."""
+    line_start = code.rfind("\n", 0, cursor) + 1
+    line = code[line_start:].split("\n", 1)[0]
+    indent = len(line) - len(line.lstrip())
+    name = line.strip().split(" ")[0].lstrip("%")
+    if not line.lstrip().startswith("%") or not indent <= cursor - line_start <= indent + len(name) + 2:
+        return None
+    texts = {c.name: f"{c.usage}\n\n{c.summary[0].upper()}{c.summary[1:]}." for c in COMMANDS}
+    text = usage_text() if name == "claude" else texts.get(name)
+    if text is None:
+        return None
+    return {"status": "ok", "found": True, "data": {"text/plain": text}, "metadata": {}}

@@ -1,0 +1,54 @@
+"""What a prompt raises, so that a cell fails as any cell does: Run All stops, nbclient reports it.
+
+Both show themselves in the notebook as a few plain lines, without a traceback: where in this package a turn
+failed is of no use to the person who asked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .familiar.errors import Trouble
+
+if TYPE_CHECKING:
+    from .answer.record import Answer
+
+DETAIL_LINES = 12
+"""How many lines of details a failed cell shows; ``error.trouble.details`` has them all."""
+
+_RED, _BOLD, _OFF = "\x1b[31m", "\x1b[1m", "\x1b[0m"
+
+
+class FamiliarError(Exception):
+    """A turn that failed.
+
+    Attributes:
+        trouble: what happened and what to do next; ``trouble.kind`` is a stable name for programs.
+        answer: what there is of the answer, or None where it never began.
+    """
+
+    def __init__(self, trouble: Trouble, answer: Answer | None = None) -> None:
+        super().__init__(f"{trouble.message} {trouble.advice}".strip())
+        self.trouble = trouble
+        self.answer = answer
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython's hook: the lines that the notebook shows in place of a traceback."""
+        lines = [f"{_RED}{_BOLD}{self.trouble.message}{_OFF}"]
+        if self.trouble.advice:
+            lines.append(self.trouble.advice)
+        details = self.trouble.details.strip().splitlines()
+        if details:
+            lines += ["", *details[-DETAIL_LINES:]]
+        return lines
+
+
+class TurnStopped(KeyboardInterrupt):
+    """A turn that was stopped by an interrupt. ``answer`` holds the text so far."""
+
+    def __init__(self, answer: Answer | None = None) -> None:
+        super().__init__("Stopped. The text so far is kept, and so is the conversation.")
+        self.answer = answer
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{_RED}{_BOLD}Stopped.{_OFF} The text so far is kept, and so is the conversation."]

@@ -1,0 +1,227 @@
+"""What can go wrong with a turn, told to people: one sentence, and what to do next.
+
+The kinds are few and each asks something different of the person who reads it. :func:`classify` maps what the
+CLI and the API report onto them; everything here is pure, so that each kind is tested from recorded reports.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A failure of the familiar, as the link carries it and the notebook shows it.
+
+    Attributes:
+        kind: the stable name of the failure, for programs.
+        message: what happened, one sentence.
+        advice: what to do next, one sentence or two.
+        details: what the CLI wrote to stderr and the like; may be empty.
+    """
+
+    kind: str
+    message: str
+    advice: str = ""
+    details: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the form in which the link carries it."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Trouble:
+        """Return what :meth:`as_dict` wrote; fields that are missing are empty."""
+        return cls(**{k: str(data.get(k, "")) for k in ("kind", "message", "advice", "details")})
+
+    def with_details(self, details: str) -> Trouble:
+        """Return the same trouble with these details, or with its own where these are empty."""
+        return replace(self, details=details.strip()) if details.strip() else self
+
+
+class TroubleError(Exception):
+    """Carries a :class:`Trouble` to whoever runs the turn."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.message)
+        self.trouble = trouble
+
+
+NO_CLI = Trouble(
+    "no_cli",
+    "The Claude Code CLI was not found.",
+    "Install the package `claude-agent-sdk`, which brings it, or set FAMILIAR_CLAUDE_CLI to its path; "
+    "`familiar doctor` shows where it is looked for.",
+)
+NOT_SIGNED_IN = Trouble(
+    "not_signed_in",
+    "You are not signed in to Claude.",
+    "Run %claude_auth here or `familiar login` in a terminal, or set ANTHROPIC_API_KEY before the kernel starts. "
+    "To try it without an account, start the kernel with --rehearsal.",
+)
+REFUSED = Trouble(
+    "refused",
+    "The endpoint refused the request.",
+    "Check the model's name and the sign-in with %claude_status.",
+)
+NO_PERMISSION = Trouble(
+    "no_permission",
+    "This account may not use the model or the endpoint.",
+    "Choose another model with %claude_model, or sign in with another account: %claude_auth.",
+)
+BILLING = Trouble(
+    "billing",
+    "The account has no credit left.",
+    "Add credit to it, or sign in with another account: %claude_auth.",
+)
+RATE_LIMITED = Trouble(
+    "rate_limited",
+    "The account's rate limit is reached.",
+    "Wait a little and run the cell again; a smaller model has a limit of its own (%claude_model).",
+)
+OVERLOADED = Trouble(
+    "overloaded",
+    "Claude's servers are overloaded.",
+    "Wait a minute and run the cell again; the conversation is kept.",
+)
+SERVER_ERROR = Trouble(
+    "server_error",
+    "The endpoint failed with an error of its own.",
+    "Run the cell again; the conversation is kept.",
+)
+UNREACHABLE = Trouble(
+    "unreachable",
+    "The endpoint could not be reached.",
+    "Check the network, the proxy and ANTHROPIC_BASE_URL (%claude_status shows the endpoint), then run the cell again.",
+)
+BROKEN_STREAM = Trouble(
+    "broken_stream",
+    "The connection broke in the middle of the answer.",
+    "The text so far is kept; run the cell again.",
+)
+CONTEXT_TOO_LONG = Trouble(
+    "context_too_long",
+    "The conversation no longer fits into the model's context.",
+    "Begin a fresh one with %claude_reset, or shorten the prompt.",
+)
+BUDGET_REACHED = Trouble(
+    "budget_reached",
+    "The budget for this kernel's familiar is used up.",
+    "Raise `Familiar.max_budget_usd` in the configuration, or begin a fresh session with %claude_reset.",
+)
+TOO_MANY_STEPS = Trouble(
+    "too_many_steps",
+    "Claude took more steps than the settings allow.",
+    "Ask for less at once, or raise the limit in Claude's settings.",
+)
+SESSION_BUSY = Trouble(
+    "session_busy",
+    "Another process holds this familiar's session.",
+    "Begin a fresh one with %claude_reset.",
+)
+NO_START = Trouble(
+    "no_start",
+    "The familiar did not start in time.",
+    "Run the cell again; if it stays so, `familiar doctor` in a terminal shows what is missing.",
+)
+NO_REHEARSAL = Trouble(
+    "no_rehearsal",
+    "The rehearsal could not be started.",
+    "Check its script with `familiar rehearse --check --script FILE`, then restart the kernel.",
+)
+HOST_DIED = Trouble(
+    "host_died",
+    "The familiar's host process ended in the middle of the turn.",
+    "Run the cell again: a new host takes the conversation up where it was.",
+)
+CLI_DIED = Trouble(
+    "cli_died",
+    "The Claude Code CLI ended in the middle of the turn.",
+    "Run the cell again: it starts anew and takes the conversation up where it was.",
+)
+PROMPT_TOO_LONG = Trouble("prompt_too_long", "The prompt is too long.", "Put the text into a file and name the file.")
+UNKNOWN = Trouble(
+    "unknown",
+    "The turn failed.",
+    "Run the cell again; `familiar doctor` in a terminal checks the installation.",
+)
+
+_BY_CLI_ERROR = {
+    "authentication_failed": NOT_SIGNED_IN,
+    "billing_error": BILLING,
+    "rate_limit": RATE_LIMITED,
+    "overloaded": OVERLOADED,
+    "server_error": SERVER_ERROR,
+    "invalid_request": REFUSED,
+    "model_not_found": NO_PERMISSION,
+}
+_BY_SUBTYPE = {"error_max_budget_usd": BUDGET_REACHED, "error_max_turns": TOO_MANY_STEPS}
+_BY_STATUS = {
+    400: REFUSED,
+    401: NOT_SIGNED_IN,
+    402: BILLING,
+    403: NO_PERMISSION,
+    404: NO_PERMISSION,
+    413: CONTEXT_TOO_LONG,
+    429: RATE_LIMITED,
+    529: OVERLOADED,
+}
+# Texts are the weakest evidence (they change with the CLI), so they come last but for the two cases that
+# share a status with others.
+_TEXT_FIRST = (
+    (re.compile(r"prompt is too long|context (window|limit)|exceeds? the maximum .*tokens", re.I), CONTEXT_TOO_LONG),
+    (re.compile(r"credit balance|billing", re.I), BILLING),
+)
+_TEXT_LAST = (
+    (re.compile(r"not logged in|/login|invalid api key|authentication", re.I), NOT_SIGNED_IN),
+    (re.compile(r"overloaded", re.I), OVERLOADED),
+    (re.compile(r"rate.?limit|usage limit|limit reached", re.I), RATE_LIMITED),
+    (
+        re.compile(
+            r"ECONNREFUSED|ENOTFOUND|EHOSTUNREACH|ETIMEDOUT|unable to connect|could not connect|connection refused"
+            r"|getaddrinfo|ConnectionRefused|FailedToOpenSocket|certificate",
+            re.I,
+        ),
+        UNREACHABLE,
+    ),
+    (
+        re.compile(
+            r"ECONNRESET|socket (hang up|connection was closed)|connection (closed|error|reset|terminated)"
+            r"|stream|terminated|incomplete|unexpected end|parse JSON|timed? ?out",
+            re.I,
+        ),
+        BROKEN_STREAM,
+    ),
+)
+
+
+def classify(
+    *, cli_error: str | None = None, status: int | None = None, subtype: str = "", text: str = "", stderr: str = ""
+) -> Trouble:
+    """Return the trouble that these reports of one failed turn describe.
+
+    Args:
+        cli_error: ``AssistantMessage.error``.
+        status: the HTTP status that the API answered with.
+        subtype: ``ResultMessage.subtype``.
+        text: what the CLI says of it, for people.
+        stderr: the last lines that the CLI wrote to stderr.
+    """
+    details = "\n".join(part for part in (text.strip(), stderr.strip()) if part)
+
+    def first(patterns: tuple[tuple[re.Pattern[str], Trouble], ...]) -> Trouble | None:
+        return next((trouble for pattern, trouble in patterns if pattern.search(text)), None)
+
+    trouble = (
+        _BY_SUBTYPE.get(subtype)
+        or first(_TEXT_FIRST)
+        or _BY_STATUS.get(status or 0)
+        or (SERVER_ERROR if status and status >= 500 else None)
+        or (_BY_CLI_ERROR.get(cli_error) if cli_error and cli_error != "server_error" else None)
+        or first(_TEXT_LAST)
+        or _BY_CLI_ERROR.get(cli_error or "")
+        or UNKNOWN
+    )
+    return trouble.with_details(details)

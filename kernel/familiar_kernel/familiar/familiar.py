@@ -1,0 +1,416 @@
+"""A kernel's familiar, as the kernel sees it: one conversation, whichever host serves it just now.
+
+What lasts as long as the kernel lives here: the session's UUID, how many turns it has had, the settings. What
+comes and goes is the host: it is started when the kernel boots, again when a prompt finds none, and it is let go
+after a long silence; each new one resumes the session. Whatever happens to a host, every turn that was begun
+ends exactly once, with its answer, as stopped, or with a :class:`~.errors.Trouble`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+import uuid
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from pathlib import Path
+from typing import Any, Protocol
+
+from jupyter_core.paths import jupyter_data_dir
+from traitlets import Bool, Dict, Enum, Float, Integer, Unicode, default
+from traitlets.config import Configurable
+
+from . import errors
+from .errors import Trouble
+from .link import Link
+from .protocol import (
+    Ask,
+    Configure,
+    HostFailed,
+    Interrupt,
+    Message,
+    Prompt,
+    Ready,
+    Reconnect,
+    Reply,
+    Reset,
+    Start,
+    TurnEvent,
+    TurnFinished,
+)
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE = 0.5
+"""Seconds that the host has to end a stopped turn itself (it needs 0.02 to 0.1), before the kernel ends it."""
+HOST_GRACE = 15.0
+"""Seconds, beyond ``start_timeout``, that a host has from its start to its Ready."""
+
+EFFORTS = ("", "low", "medium", "high", "xhigh", "max")
+
+
+class View(Protocol):
+    """Where a turn shows. Its methods are called in the link's thread only."""
+
+    def on_event(self, event: TurnEvent) -> None:
+        """Take in an event; after TurnFinished no other call comes."""
+
+    def next_due(self) -> float | None:
+        """Return the monotonic time of the next call of :meth:`tick` that it wants, or None."""
+
+    def tick(self) -> None:
+        """Do what was due."""
+
+
+class Turn:
+    """A turn that has begun: wait for ``done``, or stop it with :meth:`Familiar.stop`."""
+
+    def __init__(self, prompt: Prompt, view: View) -> None:
+        self.id = prompt.turn
+        self.prompt = prompt
+        self.view = view
+        self.begun = time.monotonic()
+        self.thread = threading.current_thread()
+        self.stop_by: float | None = None
+        self.done: Future[TurnFinished] = Future()
+
+
+class Familiar(Configurable):
+    """The familiar of one kernel."""
+
+    model = Unicode("", help="Claude's model, by name or alias; empty means the CLI's own default.").tag(config=True)
+    effort = Enum(EFFORTS, "", help="How much effort Claude puts into answers; empty means its default.").tag(
+        config=True
+    )
+    thinking = Bool(True, help="Whether Claude thinks before it answers, and shows it.").tag(config=True)
+    max_budget_usd = Float(
+        0.0, min=0.0, help="US dollars that one host of this familiar may spend; 0 means no limit."
+    ).tag(config=True)
+    max_prompt_bytes = Integer(
+        600_000, min=1, help="Bytes (UTF-8) of the longest prompt that is sent; a longer one is refused."
+    ).tag(config=True)
+    start_timeout = Float(90.0, min=1.0, help="Seconds that the CLI has to start before a turn fails.").tag(config=True)
+    hibernate_after = Float(
+        1800.0, min=0.0, help="Seconds without a prompt after which the host is let go, to free memory; 0: never."
+    ).tag(config=True)
+    start_at_boot = Bool(
+        True, help="Start the session when the kernel boots (in the background), not with the first prompt."
+    ).tag(config=True)
+    cli_path = Unicode("", help="The Claude Code CLI; empty means the one that claude-agent-sdk brings.").tag(
+        config=True
+    )
+    host_python = Unicode(
+        "", help="Interpreter that runs the host, if it is to live in another environment than the kernel."
+    ).tag(config=True)
+    env = Dict(
+        value_trait=Unicode(), key_trait=Unicode(), help="Environment variables for the CLI, over the kernel's own."
+    ).tag(config=True)
+    rehearsal = Bool(
+        help="Talk to the embedded rehearsal, a scripted stand-in, and not to Claude. Every answer says so."
+    ).tag(config=True)
+    rehearsal_script = Unicode(help="The rehearsal's script (YAML); empty means the built-in one.").tag(config=True)
+
+    @default("rehearsal")
+    def _rehearsal_from_environment(self) -> bool:
+        return os.environ.get("FAMILIAR_REHEARSAL", "").lower() in ("1", "true", "yes", "on")
+
+    @default("rehearsal_script")
+    def _script_from_environment(self) -> str:
+        return os.environ.get("FAMILIAR_REHEARSAL_SCRIPT", "")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.session_id = str(uuid.uuid4())
+        self.number = 0
+        """Turns that the session has had, the one under way included."""
+        self.finished: list[TurnFinished] = []
+        """How each turn of this kernel ended, oldest first; what the status adds up."""
+        self.facts: dict[str, Any] = {}
+        """What the host told of itself when it was ready; empty before."""
+        self.trouble: Trouble | None = None
+        """Why the host could not connect, until it can."""
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._link: Link | None = None
+        self._link_started = 0.0
+        self._ready = False
+        self._turns: dict[str, Turn] = {}
+        self._replies: dict[str, Future[dict[str, Any]]] = {}
+        self._idle_since = time.monotonic()
+        self._closed = False
+
+    # -- the host's life -----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """Return ``asleep`` (no host), ``starting``, ``ready`` or ``working``."""
+        if self._link is None or not self._link.alive:
+            return "asleep"
+        if self._turns:
+            return "working"
+        return "ready" if self._ready else "starting"
+
+    def boot(self) -> None:
+        """Start the session in the background. Called once, when the kernel is ready to serve."""
+        if self.start_at_boot:
+            self._linked()
+
+    def close(self) -> None:
+        """Let the host go, for good. Returns at once; the host takes the CLI with it."""
+        with self._lock:
+            self._closed = True
+            if self._link is not None:
+                self._link.close()
+
+    def _linked(self) -> Link:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the kernel is shutting down")
+            if self._link is None or not self._link.alive:
+                self._ready = False
+                self._link_started = time.monotonic()
+                self._idle_since = self._link_started
+                self._link = Link(
+                    Start(self.session_id, self._settings(), resume=self.number > 0),
+                    on_message=self._on_message,
+                    on_end=self._on_end,
+                    on_wake=self._on_wake,
+                    python=self.host_python or sys.executable,
+                    cwd=_existing_directory(),
+                )
+            return self._link
+
+    def _settings(self) -> dict[str, Any]:
+        settings = {
+            name: getattr(self, name)
+            for name in ("model", "effort", "thinking", "max_budget_usd", "start_timeout", "cli_path", "env")
+        }
+        if self.rehearsal:
+            state = Path(jupyter_data_dir()) / "familiar-rehearsal"
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            settings |= {"rehearsal": True, "rehearsal_script": self.rehearsal_script, "state_dir": str(state)}
+        return settings
+
+    # -- turns ---------------------------------------------------------------------------------------------
+
+    def begin(self, text: str, options: dict[str, Any], view: View) -> Turn:
+        """Begin a turn and return at once.
+
+        Args:
+            text: the prompt, literally as it is to arrive.
+            options: ``model``, ``effort``, ``thinking`` for this turn only.
+            view: where the answer shows.
+
+        Raises:
+            errors.TroubleError: the prompt is longer than ``max_prompt_bytes``, or this process was forked off
+                the kernel's.
+        """
+        if os.getpid() != self._pid:
+            raise errors.TroubleError(
+                Trouble(
+                    "forked",
+                    "The familiar belongs to the kernel's own process, and this is one forked off it.",
+                    "Ask from a cell, or from a thread of the kernel.",
+                )
+            )
+        # Half a surrogate pair is no character: Claude gets U+FFFD in its place, as any text file would.
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        size = len(text.encode())
+        if size > self.max_prompt_bytes:
+            raise errors.TroubleError(
+                Trouble(
+                    errors.PROMPT_TOO_LONG.kind,
+                    f"The prompt has {size:,} bytes; at most {self.max_prompt_bytes:,} are sent.",
+                    "Put the text into a file and name the file, or raise `Familiar.max_prompt_bytes`.",
+                )
+            )
+        with self._lock:
+            link = self._linked()
+            self.number += 1
+            turn = Turn(Prompt(str(uuid.uuid4()), text, options, self.number), view)
+            self._turns[turn.id] = turn
+            link.send(turn.prompt)
+        return turn
+
+    def stop(self, turn: Turn) -> None:
+        """End a turn; its ``done`` comes within :data:`STOP_GRACE`, whether the host answers or not."""
+        with self._lock:
+            if turn.id not in self._turns or turn.stop_by is not None:
+                return
+            turn.stop_by = time.monotonic() + STOP_GRACE
+            if self._link is not None and self._link.alive:
+                self._link.send(Interrupt(turn.id))
+
+    def turns(self) -> list[Turn]:
+        """Return the turns that have begun and not ended."""
+        with self._lock:
+            return list(self._turns.values())
+
+    def _finish(self, finished: TurnFinished) -> None:
+        with self._lock:
+            turn = self._turns.pop(finished.turn, None)
+            self._idle_since = time.monotonic()
+            if turn is None:
+                return  # it was ended here already, because the host was late
+            self.finished.append(finished)
+        try:
+            turn.view.on_event(finished)
+        finally:
+            turn.done.set_result(finished)
+
+    def _finish_here(self, turn: Turn, trouble: Trouble | None) -> None:
+        """End a turn without the host: as failed with this trouble, or as stopped."""
+        self._finish(
+            TurnFinished(
+                turn.id,
+                "failed" if trouble else "stopped",
+                error=trouble.as_dict() if trouble else None,
+                number=turn.prompt.number,
+                session_id=self.session_id,
+                seconds=round(time.monotonic() - turn.begun, 3),
+                rehearsal=self.rehearsal,
+            )
+        )
+
+    # -- settings and questions ----------------------------------------------------------------------------
+
+    def configure(self, **settings: Any) -> None:
+        """Change ``model``, ``effort`` or ``thinking`` from the next turn on.
+
+        Raises:
+            traitlets.TraitError: a value that the trait does not take.
+        """
+        for name, value in settings.items():
+            setattr(self, name, value)
+        with self._lock:
+            if self._link is not None and self._link.alive:
+                self._link.send(Configure(settings))
+
+    def reset(self) -> str:
+        """Forget the conversation and return the new session's UUID. Turns under way are stopped."""
+        for turn in self.turns():
+            self.stop(turn)
+        with self._lock:
+            self.session_id = str(uuid.uuid4())
+            self.number = 0
+            if self._link is not None and self._link.alive:
+                self._link.send(Reset(self.session_id))
+            return self.session_id
+
+    def reconnect(self) -> None:
+        """Have the host start its CLI anew, so that it sees a new sign-in."""
+        with self._lock:
+            self.trouble = None
+            if self._link is not None and self._link.alive:
+                self._link.send(Reconnect())
+
+    def question(self, what: str, timeout: float) -> dict[str, Any]:
+        """Ask the host about itself: ``status`` or ``auth``. ``error`` in the answer says why there is none.
+
+        Blocks for up to ``timeout`` seconds.
+        """
+        reply: Future[dict[str, Any]] = Future()
+        identifier = str(uuid.uuid4())
+        with self._lock:
+            link = self._linked()
+            self._replies[identifier] = reply
+            link.send(Ask(identifier, what))  # type: ignore[arg-type]
+        try:
+            return reply.result(timeout)
+        except FutureTimeoutError:
+            return {"error": f"the host did not answer within {timeout:.0f} s"}
+        finally:
+            with self._lock:
+                self._replies.pop(identifier, None)
+
+    # -- called in the link's thread -----------------------------------------------------------------------
+
+    def _on_message(self, message: Message) -> None:
+        match message:
+            case TurnFinished():
+                self._finish(message)
+            case Ready(facts=facts):
+                self.facts = facts
+                self._ready = True
+                if facts.get("connected"):
+                    self.trouble = None
+            case HostFailed(error=error):
+                self.trouble = Trouble.from_dict(error)
+                log.warning("the familiar: %s %s", self.trouble.message, self.trouble.details)
+            case Reply(id=identifier, value=value):
+                with self._lock:
+                    reply = self._replies.get(identifier)
+                if reply is not None:
+                    reply.set_result(value)
+            case _:
+                turn = self._turns.get(getattr(message, "turn", ""))
+                if turn is not None and turn.stop_by is None:
+                    turn.view.on_event(message)  # type: ignore[arg-type]
+
+    def _on_end(self, link: Link, stderr: str) -> None:
+        trouble = (errors.HOST_DIED if self._ready else errors.NO_START).with_details(stderr)
+        with self._lock:
+            turns = self.turns()
+            replies = list(self._replies.values())
+            if self._link is link:
+                self._link = None
+                self._ready = False
+        for turn in turns:
+            self._finish_here(turn, None if turn.stop_by is not None else trouble)
+        for reply in replies:
+            with contextlib.suppress(Exception):  # it has its answer already
+                reply.set_result({"error": trouble.message})
+        log.warning("the familiar's host ended: %s", stderr[-500:] or "(nothing on stderr)")
+
+    def _on_wake(self) -> float | None:
+        """Do what is due; return when the next thing is."""
+        now = time.monotonic()
+        turns = self.turns()
+        due: list[float] = []
+        start_by = self._link_started + self.start_timeout + HOST_GRACE
+        for turn in turns:
+            if turn.stop_by is not None:
+                if now >= turn.stop_by:
+                    self._finish_here(turn, None)
+                else:
+                    due.append(turn.stop_by)
+                continue
+            if not self._ready:
+                if now >= start_by:
+                    self._finish_here(turn, errors.NO_START)
+                    continue
+                due.append(start_by)
+            view_due = turn.view.next_due()
+            if view_due is not None and view_due <= now:
+                turn.view.tick()
+                view_due = turn.view.next_due()
+            if view_due is not None:
+                due.append(view_due)
+        if not turns and self.hibernate_after and self._ready:
+            sleep_at = self._idle_since + self.hibernate_after
+            if now >= sleep_at:
+                self._hibernate()
+            else:
+                due.append(sleep_at)
+        return min(due, default=None)
+
+    def _hibernate(self) -> None:
+        with self._lock:
+            if self._turns or self._link is None:
+                return
+            log.info("the familiar hibernates after %.0f s without a prompt", self.hibernate_after)
+            self._link.close()
+            self._link = None
+            self._ready = False
+
+
+def _existing_directory() -> str:
+    """Return the kernel's working directory, or the home where it has been deleted under the kernel."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return str(Path.home())

@@ -1,0 +1,305 @@
+"""The host: the familiar's own process, where claude-agent-sdk and the Claude Code CLI live.
+
+``python -m familiar_kernel.familiar.host FD`` serves one link on the socket that it inherited as FD. It takes
+messages as they come and runs turns one after another; it ends when the link does, which is when its kernel
+does, and takes the CLI with it. It keeps nothing that the kernel needs: if it dies, another one resumes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from typing import Any
+
+import psutil
+
+from . import errors
+from .auth import child_environment, sign_in_state
+from .cli_path import find_cli
+from .errors import Trouble, TroubleError
+from .protocol import (
+    PROTOCOL_VERSION,
+    Ask,
+    Configure,
+    HostFailed,
+    Interrupt,
+    Message,
+    Prompt,
+    ProtocolError,
+    Ready,
+    Reconnect,
+    Reply,
+    Reset,
+    Start,
+    TurnFinished,
+    TurnStarted,
+    decode,
+    encode,
+)
+from .session import Session, Settings, kill_children
+
+log = logging.getLogger(__name__)
+
+ORPHAN_POLL = 0.5
+"""Seconds between two looks at whether the kernel lives. The link's end tells at once, but not when a process
+that the user's code forked off still holds the kernel's end of the socket."""
+MAX_LINK_LINE = 64 * 1024 * 1024
+"""Bytes of the longest message that the kernel may send (prompts are bounded long before)."""
+LEAD_ELSEWHERE = (
+    "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX",
+    "CLAUDE_CODE_USE_FOUNDRY", "ANTHROPIC_MODEL", "ANTHROPIC_CUSTOM_HEADERS",
+)  # fmt: skip
+"""Variables that would lead the CLI past the rehearsal, to a real account or another provider."""
+
+
+class Host:
+    """Serves one link: reads messages, answers questions, and runs the turns in order."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._queue: asyncio.Queue[Prompt | Reset | Reconnect | None] = asyncio.Queue()
+        self._waiting: dict[str, Prompt] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._rehearsal: Any = None
+        self._state_dir: str | None = None
+        self._start: Start
+        self._settings = Settings()
+        self._session: Session | None = None
+
+    async def serve(self) -> None:
+        """Serve until the kernel closes the link."""
+        line = await self._reader.readline()
+        if not line:
+            return
+        start = decode(line)
+        if not isinstance(start, Start):
+            raise ProtocolError(f"the link's first message must be Start, not {type(start).__name__}")
+        self._start = start
+        serving = asyncio.create_task(self._run_queue(), name="familiar-host-queue")
+        orphaned = asyncio.create_task(_parent_ended(os.getppid()), name="familiar-host-parent")
+        reading = asyncio.create_task(self._read_link(), name="familiar-host-link")
+        try:
+            done, _ = await asyncio.wait({serving, orphaned, reading}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (serving, orphaned, reading, *self._background):
+                task.cancel()
+            await self._close()
+
+    async def _close(self) -> None:
+        if hasattr(self, "_session"):
+            await self._session.disconnect()
+        kill_children()
+        if self._rehearsal is not None:
+            await self._rehearsal.stop()
+        if self._state_dir:
+            shutil.rmtree(self._state_dir, ignore_errors=True)
+
+    def send(self, message: Message) -> None:
+        """Put a message on the link. One that finds the kernel gone is dropped: the host is about to end."""
+        if not self._writer.is_closing():
+            self._writer.write(encode(message))
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    async def _read_link(self) -> None:
+        while line := await self._reader.readline():
+            message = decode(line)
+            match message:
+                case Prompt():
+                    self._waiting[message.turn] = message
+                    self._queue.put_nowait(message)
+                case Interrupt(turn=turn):
+                    self._interrupt(turn)
+                case Configure(settings=changes):
+                    # Replaced, never changed in place: a turn under way keeps what it began with.
+                    self._settings = Settings.from_dict({**vars(self._settings), **changes})
+                    self._session.settings = self._settings
+                case Reset() | Reconnect():
+                    self._queue.put_nowait(message)
+                case Ask():
+                    self._spawn(self._answer(message))
+                case _:
+                    raise ProtocolError(f"a kernel does not send {type(message).__name__}")
+
+    def _interrupt(self, turn: str) -> None:
+        prompt = self._waiting.pop(turn, None)
+        if prompt is not None:
+            self.send(TurnFinished(turn, "stopped", number=prompt.number, session_id=self._session.session_id))
+        else:
+            self._session.stop(turn)
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # -- turns ---------------------------------------------------------------------------------------------
+
+    async def _run_queue(self) -> None:
+        try:
+            await self._prepare()
+        except TroubleError as err:
+            await self._refuse_all(err.trouble)
+            return
+        await self._connect_quietly()
+        self.send(Ready(self._facts()))
+        while True:
+            match await self._queue.get():
+                case Prompt() as prompt if self._waiting.pop(prompt.turn, None):
+                    self.send(TurnStarted(prompt.turn))
+                    self.send(await self._session.run(prompt, self.send))
+                case Reset(session_id=session_id):
+                    await self._session.disconnect()
+                    self._session = self._new_session(session_id, exists=False)
+                    await self._connect_quietly()
+                case Reconnect():
+                    await self._session.disconnect()
+                    await self._connect_quietly()
+
+    async def _refuse_all(self, trouble: Trouble) -> None:
+        """Serve nobody, and say why: what is missing is missing until the kernel is started otherwise."""
+        self.send(HostFailed(trouble.as_dict()))
+        self.send(Ready({"pid": os.getpid(), "connected": False}))
+        while True:
+            prompt = await self._queue.get()
+            if isinstance(prompt, Prompt):
+                self._waiting.pop(prompt.turn, None)
+                self.send(TurnFinished(prompt.turn, "failed", error=trouble.as_dict(), number=prompt.number))
+
+    async def _connect_quietly(self) -> None:
+        """Connect; a failure is told for the status, and the next prompt tries again."""
+        try:
+            await self._session.connect()
+        except TroubleError as err:
+            self.send(HostFailed(err.trouble.as_dict()))
+
+    def _new_session(self, session_id: str, *, exists: bool) -> Session:
+        return Session(session_id, self._settings, exists=exists, rehearsal=self._rehearsal is not None)
+
+    async def _prepare(self) -> None:
+        """Find the CLI and, where it is wanted, start the rehearsal; the session is made, but not connected."""
+        wanted = self._start.settings
+        self._settings = Settings.from_dict(wanted)
+        cli = find_cli(self._settings.cli_path)
+        env = dict(self._settings.env)
+        if wanted.get("rehearsal"):
+            env |= await self._start_rehearsal(str(wanted.get("rehearsal_script") or ""), wanted.get("state_dir"))
+        self._settings = Settings.from_dict({**wanted, "cli_path": str(cli or ""), "env": env})
+        self._session = self._new_session(self._start.session_id, exists=self._start.resume)
+
+    async def _start_rehearsal(self, script: str, state_dir: str | None) -> dict[str, str]:
+        """Serve the rehearsal inside this process and return the environment that leads the CLI to it.
+
+        The CLI gets a configuration directory apart from the person's, so that a rehearsal neither uses a real
+        sign-in nor leaves anything in it. The kernel names the directory where there is one: the session on
+        disk must be found again by the next host.
+        """
+        from familiar_kernel.rehearsal.script import ScriptError, built_in, load
+        from familiar_kernel.rehearsal.server import Rehearsal
+
+        try:
+            rehearsal = Rehearsal(load(script) if script else built_in())
+            await rehearsal.start()
+        except (ScriptError, OSError) as err:
+            raise TroubleError(errors.NO_REHEARSAL.with_details(str(err))) from err
+        self._rehearsal = rehearsal
+        if not state_dir:
+            state_dir = self._state_dir = tempfile.mkdtemp(prefix="familiar-rehearsal-")
+        return {
+            **dict.fromkeys(LEAD_ELSEWHERE, ""),
+            **rehearsal.environment,
+            "CLAUDE_CONFIG_DIR": state_dir,
+            "DISABLE_AUTOUPDATER": "1",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+        }
+
+    # -- questions -----------------------------------------------------------------------------------------
+
+    async def _answer(self, ask: Ask) -> None:
+        try:
+            async with asyncio.timeout(20):
+                value = await (self._status() if ask.what == "status" else self._sign_in())
+        except (TimeoutError, TroubleError, OSError) as err:
+            value = {"error": str(err) or type(err).__name__}
+        except Exception as err:
+            # The SDK raises plain Exception when the CLI does not answer a question.
+            log.warning("could not answer %s", ask.what, exc_info=True)
+            value = {"error": str(err)}
+        self.send(Reply(ask.id, value))
+
+    async def _sign_in(self) -> dict[str, Any]:
+        return await asyncio.to_thread(sign_in_state, self._settings.cli_path, self._settings.env)
+
+    async def _status(self) -> dict[str, Any]:
+        return {
+            **self._facts(),
+            "sign_in": await self._sign_in(),
+            "context": await self._session.context_usage(),
+            "cost_usd": self._session.cost_usd,
+            "memory": _memory(),
+        }
+
+    def _facts(self) -> dict[str, Any]:
+        env = child_environment(self._settings.env)
+        return {
+            "pid": os.getpid(),
+            "sdk": version("claude-agent-sdk"),
+            "cli": self._settings.cli_path,
+            "endpoint": env.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com",
+            "rehearsal": self._rehearsal is not None,
+            "connected": self._session.connected,
+            "python": sys.executable,
+        }
+
+
+def _memory() -> int:
+    """Return the bytes of memory that the host and everything below it hold."""
+    me = psutil.Process()
+    total = 0
+    for process in (me, *me.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    return total
+
+
+async def _parent_ended(parent: int) -> None:
+    while os.getppid() == parent:
+        await asyncio.sleep(ORPHAN_POLL)
+
+
+async def _main(fd: int) -> None:
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fd), limit=MAX_LINK_LINE)
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(signum, task.cancel)
+    host = Host(reader, writer)
+    with contextlib.suppress(asyncio.CancelledError, ConnectionResetError, BrokenPipeError):
+        await host.serve()
+
+
+def main() -> int:
+    """Run a host on the socket whose file descriptor is the first argument."""
+    logging.basicConfig(level=os.environ.get("FAMILIAR_LOG_LEVEL", "WARNING").upper(), stream=sys.stderr)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the kernel's terminal is the kernel's alone
+    asyncio.run(_main(int(sys.argv[1])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

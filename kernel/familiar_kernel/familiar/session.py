@@ -1,0 +1,382 @@
+"""The Claude session of one host: one persistent client of claude-agent-sdk, kept alive across turns.
+
+A session is three things that fail apart from each other: the session on disk (made by the first prompt, known
+by its UUID), the CLI's process, and the turn under way. :class:`Session` joins them: a CLI that died, or that
+would not let go of a turn, is ended with all its children and the next turn starts another, which resumes the
+session on disk. Settings that the CLI takes only at its start (effort, thinking) are changed the same way.
+
+Facts this rests on (claude-agent-sdk 0.2, CLI 2.1): an interrupt sent before the turn's ``init`` message is
+lost; ``--session-id`` of a session that exists is refused, as is ``--resume`` of one that does not; prompts may
+carry a UUID, and results name the prompts they answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psutil
+from claude_agent_sdk import (
+    ClaudeAgentOptions,
+    ClaudeSDKClient,
+    CLIConnectionError,
+    CLINotFoundError,
+    Message,
+    ResultMessage,
+    SystemMessage,
+)
+
+from . import errors
+from .errors import Trouble, TroubleError
+from .protocol import Prompt, TurnEvent, TurnFinished
+from .turn import TurnReader
+
+log = logging.getLogger(__name__)
+
+Emit = Callable[[TurnEvent], None]
+
+MAX_LINE = 20 * 1024 * 1024
+"""Bytes of one message from the CLI (the SDK's own bound, 1 MiB, is less than one image and kills its reader)."""
+STOP_DEADLINE = 2.0
+"""Seconds that the CLI has to end an interrupted turn before it is ended itself."""
+CLOSE_DEADLINE = 0.7
+"""Seconds that the CLI has to write its session and leave, after its standard input was closed."""
+STDERR_LINES = 40
+"""How many of the CLI's last lines on stderr are kept for the details of a failure."""
+
+NOTEBOOK_HINT = """\
+You are the familiar of a Jupyter kernel: the person talks to you from the cells of a notebook, and your answer \
+appears as that cell's output. It is rendered as Markdown with LaTeX ($...$ and $$...$$), fenced code and tables; \
+raw HTML is shown as text. Write for reading in a notebook: short paragraphs, code in fences that name their \
+language."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the kernel asks of its session; see the traits of the same names in ``Familiar``."""
+
+    model: str = ""
+    effort: str = ""
+    thinking: bool = True
+    cwd: str = ""
+    cli_path: str = ""
+    max_budget_usd: float = 0.0
+    start_timeout: float = 90.0
+    env: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Settings:
+        """Return the settings that a Start message carries; unknown names are dropped."""
+        return cls(**{k: v for k, v in data.items() if k in cls.__dataclass_fields__})
+
+    def at_start(self) -> tuple[Any, ...]:
+        """What the CLI takes only when it starts; a change of it needs another CLI."""
+        return (self.effort, self.thinking)
+
+
+class Session:
+    """One Claude session.
+
+    All its methods run in one asyncio task, the host's serving task, but for :meth:`stop`.
+    """
+
+    def __init__(self, session_id: str, settings: Settings, *, exists: bool, rehearsal: bool) -> None:
+        self.session_id = session_id
+        self.settings = settings
+        self.rehearsal = rehearsal
+        self.cost_usd = 0.0
+        self._exists = exists
+        self._client: ClaudeSDKClient | None = None
+        self._client_settings = settings
+        self._cost_of_client = 0.0
+        self._inbox: asyncio.Queue[Message | Exception | None] = asyncio.Queue()
+        self._pump: asyncio.Task[None] | None = None
+        self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self._stopping: str | None = None
+        self._serving: str | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- the CLI's life ------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether a CLI is up and its messages are being read."""
+        return self._client is not None and self._pump is not None and not self._pump.done()
+
+    async def connect(self, wanted: Settings | None = None) -> None:
+        """Start the CLI, under ``--resume`` where the session exists and ``--session-id`` where it does not.
+
+        Raises:
+            TroubleError: there is no CLI, or it did not answer in time, or it refused both ways.
+        """
+        wanted = wanted or self.settings
+        if self.connected and wanted.at_start() == self._client_settings.at_start():
+            await self._choose_model(wanted)
+            return
+        await self.disconnect()
+        # What is known of the session may be wrong in both directions (a first turn that was killed leaves one
+        # behind; one that failed early leaves none), so a refusal is answered by trying the other way once.
+        for resume in (self._exists, not self._exists):
+            try:
+                await self._connect(wanted, resume=resume)
+            except TroubleError as err:
+                if not _is_about_the_session(err.trouble.details) or resume is not self._exists:
+                    raise
+                log.info("session %s: %s", self.session_id, err.trouble.details)
+            else:
+                self._exists = resume
+                return
+
+    async def _connect(self, wanted: Settings, *, resume: bool) -> None:
+        self._stderr.clear()
+        self._cost_of_client = 0.0
+        self._inbox = asyncio.Queue()
+        client = ClaudeSDKClient(self._options(wanted, resume=resume))
+        try:
+            async with asyncio.timeout(wanted.start_timeout):
+                await client.connect()
+        except CLINotFoundError as err:
+            raise TroubleError(errors.NO_CLI.with_details(str(err))) from err
+        except TimeoutError as err:
+            kill_children()
+            raise TroubleError(errors.NO_START.with_details(self._stderr_text())) from err
+        except Exception as err:
+            # The SDK raises plain Exception for what the CLI reports while it starts.
+            kill_children()
+            details = f"{err}\n{self._stderr_text()}".strip()
+            raise TroubleError(errors.NO_START.with_details(details)) from err
+        self._client = client
+        self._client_settings = wanted
+        self._pump = asyncio.create_task(self._read(client, self._inbox), name="familiar-session-reader")
+
+    async def disconnect(self) -> None:
+        """End the CLI and every process that it started. The session on disk stays."""
+        client, self._client = self._client, None
+        pump, self._pump = self._pump, None
+        if client is not None:
+            try:
+                async with asyncio.timeout(CLOSE_DEADLINE):
+                    await client.disconnect()
+            except TimeoutError:
+                log.info("the CLI did not leave within %s s and is ended", CLOSE_DEADLINE)
+            except Exception:
+                log.warning("the SDK failed to close its client", exc_info=True)
+            kill_children()
+        if pump is not None:
+            pump.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await pump
+
+    def _options(self, wanted: Settings, *, resume: bool) -> ClaudeAgentOptions:
+        return ClaudeAgentOptions(
+            session_id=None if resume else self.session_id,
+            resume=self.session_id if resume else None,
+            cwd=wanted.cwd or None,
+            cli_path=wanted.cli_path or None,
+            model=wanted.model or None,
+            effort=wanted.effort or None,  # type: ignore[arg-type]
+            # Newer models leave the text of their thinking out unless they are asked for it.
+            thinking={"type": "adaptive", "display": "summarized"} if wanted.thinking else {"type": "disabled"},
+            max_budget_usd=wanted.max_budget_usd or None,
+            system_prompt={"type": "preset", "preset": "claude_code", "append": NOTEBOOK_HINT},
+            include_partial_messages=True,
+            max_buffer_size=MAX_LINE,
+            # Asks with nobody to answer it, and edits of the notebook behind the front end's back.
+            disallowed_tools=["AskUserQuestion", "NotebookEdit"],
+            env=wanted.env,
+            stderr=self._stderr.append,
+            client_app="familiar-kernel",
+        )
+
+    async def _choose_model(self, wanted: Settings) -> None:
+        assert self._client is not None
+        if wanted.model != self._client_settings.model:
+            await self._client.set_model(wanted.model or None)
+            self._client_settings = wanted
+
+    @staticmethod
+    async def _read(client: ClaudeSDKClient, inbox: asyncio.Queue[Message | Exception | None]) -> None:
+        """Move every message into the inbox; None or an exception at the end says that the CLI is gone."""
+        try:
+            async for message in client.receive_messages():
+                inbox.put_nowait(message)
+        except Exception as err:
+            inbox.put_nowait(err)
+        else:
+            inbox.put_nowait(None)
+
+    def _stderr_text(self) -> str:
+        return "\n".join(self._stderr)
+
+    # -- turns ---------------------------------------------------------------------------------------------
+
+    async def run(self, prompt: Prompt, emit: Emit) -> TurnFinished:
+        """Run one turn to its end, sending its events to ``emit``; the returned event is the last one.
+
+        Never raises for what Claude, the CLI or the endpoint do: that is the outcome ``failed``.
+        """
+        began = time.monotonic()
+        reader = TurnReader(prompt.turn)
+        self._serving = prompt.turn
+        trouble: Trouble | None = None
+        try:
+            await self.connect(replace(self.settings, **prompt.options))
+            await self._query(prompt)
+            await self._read_turn(reader, prompt, emit)
+        except TroubleError as err:
+            trouble = err.trouble
+        finally:
+            stopped = self._stopping == prompt.turn
+            self._serving = self._stopping = None
+        if not stopped and not reader.stopped() and trouble is None:
+            trouble = reader.trouble(self._stderr_text())
+        rehearsal = self.rehearsal or reader.model.startswith("rehearsal")
+        # The CLI computes a price for whatever answers; a rehearsal costs nothing.
+        cost = None if rehearsal else self._count_cost(reader.result)
+        return TurnFinished(
+            turn=prompt.turn,
+            outcome="stopped" if stopped or reader.stopped() else "failed" if trouble else "complete",
+            error=trouble.as_dict() if trouble and not stopped else None,
+            number=prompt.number,
+            session_id=self.session_id,
+            model=reader.model,
+            usage=_tokens(reader.result),
+            cost_usd=cost,
+            seconds=round(time.monotonic() - began, 3),
+            rehearsal=rehearsal,
+        )
+
+    async def _query(self, prompt: Prompt) -> None:
+        assert self._client is not None
+        while not self._inbox.empty():  # of turns that nobody asked for, such as a background task's
+            self._inbox.get_nowait()
+
+        async def once() -> AsyncIterator[dict[str, Any]]:
+            message: dict[str, Any] = {
+                "type": "user",
+                "message": {"role": "user", "content": prompt.text},
+                "parent_tool_use_id": None,
+                "uuid": prompt.turn,
+            }
+            if "@" in prompt.text or prompt.text.lstrip().startswith("/"):
+                # A prompt is literal: no slash command, no file read because of an "@path" in it. Only where it
+                # matters, since the CLI leaves its own context (CLAUDE.md, skills) out of such a message.
+                message["client_composed"] = True
+            yield message
+
+        try:
+            await self._client.query(once())
+        except CLIConnectionError as err:
+            raise TroubleError(errors.CLI_DIED.with_details(f"{err}\n{self._stderr_text()}")) from err
+        self._exists = True
+
+    async def _read_turn(self, reader: TurnReader, prompt: Prompt, emit: Emit) -> None:
+        begun = asked_to_stop = False
+        deadline: float | None = None
+        while reader.result is None:
+            if self._stopping == prompt.turn:
+                deadline = deadline or time.monotonic() + STOP_DEADLINE
+                if begun and not asked_to_stop:
+                    asked_to_stop = True
+                    self._send_interrupt()
+            try:
+                async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                    message = await self._inbox.get()
+            except TimeoutError:
+                log.info("turn %s would not stop: its CLI is ended", prompt.turn)
+                await self.disconnect()
+                return
+            if isinstance(message, _StopMark):
+                continue
+            if message is None or isinstance(message, Exception):
+                await self.disconnect()
+                raise TroubleError(
+                    errors.CLI_DIED.with_details(f"{message or ''}\n{self._stderr_text()}")
+                ) from message
+            begun = begun or (isinstance(message, SystemMessage) and message.subtype == "init")
+            if isinstance(message, ResultMessage) and not _answers(message, prompt.turn):
+                continue
+            for event in reader.feed(message):
+                emit(event)
+
+    def stop(self, turn: str) -> None:
+        """Ask for the end of the turn under way. Returns at once; :meth:`run` returns soon after."""
+        if self._serving == turn:
+            self._stopping = turn
+            self._inbox.put_nowait(_StopMark())
+
+    def _send_interrupt(self) -> None:
+        client = self._client
+        assert client is not None
+
+        async def interrupt() -> None:
+            try:
+                async with asyncio.timeout(STOP_DEADLINE):
+                    await client.interrupt()
+            except Exception as err:
+                # Whatever it was, the deadline in _read_turn ends the CLI if the turn goes on.
+                log.info("the interrupt was not taken: %s", err)
+
+        task = asyncio.create_task(interrupt(), name="familiar-interrupt")
+        self._tasks.add(task)  # the loop itself keeps only a weak reference
+        task.add_done_callback(self._tasks.discard)
+
+    def _count_cost(self, result: ResultMessage | None) -> float | None:
+        """Return what the turn cost: the CLI reports the sum over its own life."""
+        if result is None or result.total_cost_usd is None:
+            return None
+        cost = max(0.0, result.total_cost_usd - self._cost_of_client)
+        self._cost_of_client = result.total_cost_usd
+        self.cost_usd += cost
+        return cost
+
+    # -- questions about the session -----------------------------------------------------------------------
+
+    async def context_usage(self) -> dict[str, Any]:
+        """Return how much of the model's context is used: ``tokens``, ``most``, ``percent``, ``model``."""
+        if not self.connected or self._client is None:
+            return {}
+        usage = await self._client.get_context_usage()
+        return {
+            "tokens": usage.get("totalTokens", 0),
+            "most": usage.get("maxTokens", 0),
+            "percent": usage.get("percentage", 0),
+            "model": usage.get("model", ""),
+        }
+
+
+class _StopMark(Exception):
+    """Put into the inbox to wake the reader of a turn that is to stop."""
+
+
+def _answers(result: ResultMessage, turn: str) -> bool:
+    """Whether a result belongs to the turn; results of turns that nobody asked for name another or an origin."""
+    if result.user_message_uuids:
+        return turn in result.user_message_uuids
+    return result.user_message_uuid in (None, turn) and result.origin is None
+
+
+def _is_about_the_session(details: str) -> bool:
+    text = details.lower()
+    return "already in use" in text or "no conversation found" in text or "session" in text and "not found" in text
+
+
+def _tokens(result: ResultMessage | None) -> dict[str, int]:
+    usage = (result.usage if result else None) or {}
+    names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    return {name: int(usage[name]) for name in names if isinstance(usage.get(name), int)}
+
+
+def kill_children() -> None:
+    """End every process below this one: the CLI, and the shells and servers that it started."""
+    me = psutil.Process(os.getpid())
+    for child in me.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()

@@ -1,0 +1,175 @@
+"""One turn, from the SDK's messages to the link's events.
+
+:class:`TurnReader` is a pure translator: it is fed every message that the SDK yields while the turn runs and
+returns the events to send. Two things make it more than a table. The same text arrives twice, token by token
+in stream events and whole in an assistant message, so whole messages count only where no stream came before
+(the CLI's own notes come so). And a stream that breaks is told anew from the start by the CLI's retry, so the
+reader remembers whether the message under way was ever finished.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from claude_agent_sdk import (
+    AssistantMessage,
+    Message,
+    ResultMessage,
+    StreamEvent,
+    SystemMessage,
+    TextBlock,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    UserMessage,
+)
+
+from .errors import Trouble, classify
+from .protocol import MessageBegan, Notice, TextDelta, ThinkingDelta, ToolUse, TurnEvent
+
+SUMMARY_LENGTH = 160
+"""Characters of a tool's input that its one line shows."""
+
+# What a tool's one line says: the first of these fields that its input has.
+_TELLING_FIELDS = (
+    "command", "file_path", "notebook_path", "path", "pattern", "query", "url", "description", "prompt", "skill",
+)  # fmt: skip
+_STOPPED_REASONS = frozenset({"aborted_streaming", "aborted_tools"})
+
+
+def tool_summary(tool_input: dict[str, Any]) -> str:
+    """Return one line of plain text that says on what a tool is used."""
+    for name in _TELLING_FIELDS:
+        value = tool_input.get(name)
+        if isinstance(value, str) and value.strip():
+            break
+    else:
+        value = json.dumps(tool_input, ensure_ascii=False) if tool_input else ""
+    line = " ".join(value.split())
+    return line if len(line) <= SUMMARY_LENGTH else line[: SUMMARY_LENGTH - 1] + "…"
+
+
+class TurnReader:
+    """Translates the messages of one turn.
+
+    Attributes:
+        result: the message that ended the turn, once it has come.
+        model: the model that answered, as far as known.
+    """
+
+    def __init__(self, turn: str) -> None:
+        self.turn = turn
+        self.result: ResultMessage | None = None
+        self.model = ""
+        self._cli_error: str | None = None
+        self._error_text = ""
+        self._under_way = False
+        self._streamed: set[str] = set()
+        self._message_id = ""
+        self._in_text = False
+        self._tools: dict[str, ToolUse] = {}
+
+    def feed(self, message: Message) -> list[TurnEvent]:
+        """Return what a message of the SDK means for the answer; often nothing."""
+        match message:
+            case StreamEvent(parent_tool_use_id=None, event=event):
+                return self._stream(event)
+            case AssistantMessage():
+                return self._assistant(message)
+            case UserMessage(content=list(blocks)):
+                return [e for b in blocks if isinstance(b, ToolResultBlock) for e in self._tool_result(b)]
+            case SystemMessage(subtype="api_retry", data=data):
+                return [Notice(self.turn, retry_notice(data))]
+            case ResultMessage():
+                self.result = message
+        return []
+
+    def stopped(self) -> bool:
+        """Whether the result says that the turn was interrupted."""
+        return self.result is not None and self.result.terminal_reason in _STOPPED_REASONS
+
+    def trouble(self, stderr: str) -> Trouble | None:
+        """Return what went wrong, or None where the turn has its whole answer."""
+        result = self.result
+        if result is not None and not result.is_error and result.subtype == "success" and not self._cli_error:
+            return None
+        texts = [self._error_text]
+        if result is not None:
+            texts += [result.result or "", *(result.errors or [])]
+        return classify(
+            cli_error=self._cli_error,
+            status=result.api_error_status if result else None,
+            subtype=result.subtype if result else "",
+            text="\n".join(dict.fromkeys(t for t in texts if t)),
+            stderr=stderr,
+        )
+
+    def _stream(self, event: dict[str, Any]) -> list[TurnEvent]:
+        match event.get("type"):
+            case "message_start":
+                began = MessageBegan(self.turn, again=self._under_way)
+                self._under_way = True
+                self._in_text = False
+                message = event.get("message", {})
+                self.model = message.get("model") or self.model
+                self._message_id = message.get("id", "")
+                return [began]
+            case "content_block_start" if event.get("content_block", {}).get("type") == "text":
+                # Two blocks of text in a row would run into each other.
+                glue: list[TurnEvent] = [TextDelta(self.turn, "\n\n")] if self._in_text else []
+                self._in_text = True
+                return glue
+            case "content_block_start":
+                self._in_text = False
+            case "content_block_delta":
+                delta = event.get("delta", {})
+                if text := delta.get("text"):
+                    self._streamed.add(self._message_id)
+                    return [TextDelta(self.turn, text)]
+                if thinking := delta.get("thinking"):
+                    self._streamed.add(self._message_id)
+                    return [ThinkingDelta(self.turn, thinking)]
+            case "message_stop":
+                self._under_way = False
+        return []
+
+    def _assistant(self, message: AssistantMessage) -> list[TurnEvent]:
+        if message.error:
+            # The text is the CLI's report of the failure, not Claude's answer.
+            self._cli_error = message.error
+            self._error_text = "\n".join(b.text for b in message.content if isinstance(b, TextBlock))
+            return []
+        inner = message.parent_tool_use_id is not None
+        streamed = message.message_id in self._streamed
+        events: list[TurnEvent] = []
+        for block in message.content:
+            if isinstance(block, ToolUseBlock):
+                tool = ToolUse(self.turn, block.id, block.name, tool_summary(block.input), "running")
+                self._tools[block.id] = tool
+                events.append(tool)
+            elif inner or streamed:
+                continue
+            elif isinstance(block, TextBlock):
+                events.append(TextDelta(self.turn, block.text))
+            elif isinstance(block, ThinkingBlock) and block.thinking:
+                events.append(ThinkingDelta(self.turn, block.thinking))
+        if not inner:
+            # A later success takes an earlier failure back: the CLI has retried.
+            self._cli_error = None
+        return events
+
+    def _tool_result(self, block: ToolResultBlock) -> list[TurnEvent]:
+        tool = self._tools.get(block.tool_use_id)
+        if tool is None:
+            return []
+        state = "failed" if block.is_error else "done"
+        return [ToolUse(self.turn, tool.id, tool.name, tool.summary, state)]  # type: ignore[arg-type]
+
+
+def retry_notice(data: dict[str, Any]) -> str:
+    """Return what to show while the CLI waits before it tries a failed request again."""
+    attempt, most = data.get("attempt"), data.get("max_retries")
+    seconds = float(data.get("retry_delay_ms") or 0) / 1000
+    why = data.get("error_status") or data.get("error") or "no answer"
+    return f"The endpoint answered {why}; trying again in {seconds:.0f} s (attempt {attempt} of {most})."

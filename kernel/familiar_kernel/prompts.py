@@ -1,0 +1,194 @@
+"""The ways to talk: what a cell's prompts call, and ``ask``.
+
+Each of them begins a turn, shows it where its cell's output goes, and waits. They differ in how they wait. A
+prompt that is the whole cell is awaited, so that widgets and background tasks go on; ``ask`` and a prompt among
+code block, as any function does, so that an interrupt can reach the code around them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.core.error import UsageError
+
+from . import cells, commands
+from .answer.record import Answer
+from .answer.view import AnswerView
+from .exceptions import FamiliarError, TurnStopped
+from .familiar.errors import NO_START, Trouble, TroubleError
+from .familiar.familiar import STOP_GRACE, Familiar, Turn
+from .familiar.protocol import TurnFinished
+
+if TYPE_CHECKING:
+    from .kernel import FamiliarKernel
+
+Bundle = tuple[dict[str, Any], dict[str, Any]]
+
+
+class Prompts:
+    """The ways to talk to one kernel's familiar; the shell knows it as ``get_ipython().familiar``."""
+
+    def __init__(self, kernel: FamiliarKernel, familiar: Familiar) -> None:
+        self._kernel = kernel
+        self._familiar = familiar
+
+    def enter_namespace(self) -> None:
+        """Put ``ask`` and ``CLAUDE_SESSION_ID`` into the user's namespace, where ``%who`` does not list them."""
+        shell = self._kernel.shell
+        names = {"ask": self.ask, "CLAUDE_SESSION_ID": self._familiar.session_id}
+        shell.user_ns.update(names)
+        shell.user_ns_hidden.update(names)
+
+    # -- the ways to talk ----------------------------------------------------------------------------------
+
+    def ask(
+        self, prompt: str, *, model: str | None = None, effort: str | None = None, thinking: bool | None = None
+    ) -> Answer:
+        """Ask Claude; the answer streams into this cell and is returned.
+
+        Args:
+            prompt: what to ask, sent literally.
+            model: another model for this turn.
+            effort: "low", "medium", "high", "xhigh" or "max", for this turn.
+            thinking: whether Claude thinks before it answers this turn.
+
+        Returns:
+            The answer, with ``text``, ``thinking``, ``usage``, ``cost_usd``, ``session_id`` and ``number``.
+
+        Raises:
+            FamiliarError: the turn failed; the error says why and what to do.
+            KeyboardInterrupt: it was stopped; the text so far is kept.
+        """
+        if not isinstance(prompt, str):
+            raise TypeError(f"ask() takes the prompt as a str, not {type(prompt).__name__}; try ask(str(...))")
+        if not prompt.strip():
+            raise ValueError('the prompt is empty; ask("what you want to know")')
+        options = {"model": model, "effort": effort, "thinking": thinking}
+        return self._ask(prompt, {name: value for name, value in options.items() if value is not None})
+
+    def prompt_line(self, raw: str) -> Answer | None:
+        """Run a prompt of a cell, given as it was typed after ``%claude``; None where only usage was shown."""
+        parsed = self._parse(raw)
+        return None if parsed is None else self._ask(parsed.text, parsed.options)
+
+    async def prompt_cell(self, raw: str) -> None:
+        """Run the prompt that a whole cell is, given as it was typed after ``%claude`` or ``%%claude``."""
+        parsed = self._parse(raw)
+        if parsed is None:
+            return
+        with self._showing(parsed.text, parsed.options) as turn:
+            done = asyncio.shield(asyncio.wrap_future(turn.done))
+            try:
+                await done
+            except asyncio.CancelledError:
+                self._familiar.stop(turn)
+                await asyncio.wait({done}, timeout=STOP_GRACE + 1)
+                raise TurnStopped(self._answer(turn)) from None
+        self._conclude(turn)
+
+    def stop_outside_main_thread(self) -> None:
+        """Stop the turns of subshells. Safe to call from any thread."""
+        for turn in self._familiar.turns():
+            if turn.thread.name.startswith("subshell-"):
+                self._familiar.stop(turn)
+
+    # -- one turn ------------------------------------------------------------------------------------------
+
+    def _parse(self, raw: str) -> cells.ParsedPrompt | None:
+        try:
+            parsed = cells.parse(raw)
+        except cells.PromptSyntaxError as err:
+            raise UsageError(str(err)) from None
+        if parsed.help or not parsed.text.strip():
+            commands.show_usage(self._kernel)
+            return None
+        return parsed
+
+    def _ask(self, text: str, options: dict[str, Any]) -> Answer:
+        with self._interruptible(), self._showing(text, options) as turn:
+            try:
+                turn.done.result()
+            except KeyboardInterrupt:
+                self._familiar.stop(turn)
+                with contextlib.suppress(TimeoutError):
+                    turn.done.result(STOP_GRACE + 1)
+                raise TurnStopped(self._answer(turn)) from None
+        return self._conclude(turn)
+
+    @contextlib.contextmanager
+    def _showing(self, text: str, options: dict[str, Any]) -> Iterator[Turn]:
+        """Begin a turn whose answer shows as output of the cell that calls this.
+
+        Where displays are captured (``%%capture``, a display hook) the answer is handed to whoever captures,
+        once and whole, in the thread that asked.
+        """
+        publisher = self._kernel.shell.display_pub
+        captured: list[Bundle] = []
+        rehearsal = self._familiar.rehearsal
+        if isinstance(publisher, CapturingDisplayPublisher) or getattr(publisher, "_hooks", None):
+            view = AnswerView(lambda data, metadata, update: captured.append((data, metadata)), live=False, rehearsal=rehearsal)
+        else:
+            publish, display_id = self._kernel.publisher(), f"familiar-{uuid.uuid4()}"
+            view = AnswerView(lambda data, metadata, update: publish(display_id, data, metadata, update), rehearsal=rehearsal)
+        _flush_output()
+        try:
+            turn = self._familiar.begin(text, options, view)
+        except TroubleError as err:
+            raise FamiliarError(err.trouble) from None
+        except OSError as err:
+            raise FamiliarError(NO_START.with_details(str(err))) from err
+        try:
+            yield turn
+        finally:
+            for data, metadata in captured:
+                publisher.publish(data=data, metadata=metadata)
+
+    def _conclude(self, turn: Turn) -> Answer:
+        """Return the answer of a turn that has ended, or raise what it ended with."""
+        finished: TurnFinished = turn.done.result()
+        answer = self._answer(turn)
+        if finished.outcome == "failed":
+            raise FamiliarError(Trouble.from_dict(finished.error or {}), answer)
+        if finished.outcome == "stopped":
+            raise TurnStopped(answer)
+        return answer
+
+    def _answer(self, turn: Turn) -> Answer:
+        view = turn.view
+        assert isinstance(view, AnswerView)
+        view.close()  # nothing to do but where the link's thread was late with the end
+        asked_in = self._cell
+        return Answer.from_transcript(view.transcript, lambda: self._cell == asked_in)
+
+    @property
+    def _cell(self) -> str:
+        """The cell that is being executed, as its request's id."""
+        return str(self._kernel.get_parent("shell").get("header", {}).get("msg_id", ""))
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let an interrupt raise KeyboardInterrupt here, also inside a cell that awaits elsewhere."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _flush_output() -> None:
+    """Send what the cell has printed so far, so that it stands above the answer."""
+    for stream in (sys.stdout, sys.stderr):
+        # The user's code may have closed or replaced the streams; that is no reason not to ask.
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.flush()
