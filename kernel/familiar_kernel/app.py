@@ -1,16 +1,19 @@
 """The application that runs one kernel: flags, configuration files, and the kernel class.
 
-It is ipykernel's, with our kernel class and one rule more: a wrong value in a configuration file costs that
-setting and not the kernel. What was dropped is logged, and the banner and ``%claude_status`` name it.
+It is ipykernel's, with our kernel class and one rule more: a wrong value in a configuration file
+costs that setting and not the kernel. What was dropped is logged, and the banner and
+``%claude_status`` name it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp, kernel_flags
-from traitlets import Dict, TraitError, default
-from traitlets.config import Config, DeferredConfig, HasTraits
+from traitlets import Dict, HasTraits, TraitError, default
+from traitlets.config import Config
+from traitlets.config.loader import DeferredConfig
 
 from .familiar.familiar import Familiar
 from .kernel import FamiliarKernel
@@ -20,7 +23,7 @@ flags = {
     **kernel_flags,
     "rehearsal": (
         {"Familiar": {"rehearsal": True}},
-        "Talk to the embedded rehearsal, a scripted stand-in, and not to Claude. Every answer says so.",
+        "Talk to the embedded rehearsal, a scripted stand-in, not to Claude. Every answer says so.",
     ),
 }
 
@@ -37,14 +40,14 @@ class FamiliarKernelApp(IPKernelApp):
 
     def init_kernel(self) -> None:
         """Make the kernel, from the settings that are right."""
-        dropped = drop_wrong_values(self.config, self.classes)
+        dropped = drop_wrong_values(self.config, list(self.classes))
         for fault in dropped:
             self.log.error(fault)
         super().init_kernel()
         self.kernel.configuration_faults = dropped
 
 
-def drop_wrong_values(config: Config, classes: list[type[HasTraits]]) -> list[str]:
+def drop_wrong_values(config: Config, classes: Sequence[Any]) -> list[str]:
     """Remove from a configuration what no trait would take, and return a sentence about each.
 
     Args:
@@ -58,15 +61,18 @@ def drop_wrong_values(config: Config, classes: list[type[HasTraits]]) -> list[st
             continue
         traits = cls.class_traits(config=True)
         # Some validators look at their object; this one exists without having been started.
-        blank = cls.__new__(cls)
+        blank: HasTraits = cls.__new__(cls)
         for name, value in list(section.items()):
             trait = traits.get(name)
             if trait is None:
                 continue  # traitlets warns of these itself, with the name that comes nearest
             try:
-                checked: Any = value.get_value(trait) if isinstance(value, DeferredConfig) else value
+                checked: Any = (
+                    value.get_value(trait) if isinstance(value, DeferredConfig) else value
+                )
                 trait._validate(blank, checked)
             except (TraitError, ValueError, TypeError) as err:
-                faults.append(f"The setting {cls.__name__}.{name} is not used, since its value is wrong: {err}")
+                setting = f"{cls.__name__}.{name}"
+                faults.append(f"The setting {setting} is not used, since its value is wrong: {err}")
                 del section[name]
     return faults

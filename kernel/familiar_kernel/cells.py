@@ -90,8 +90,8 @@ def transform(cell: str, *, awaitable: bool) -> str | None:
     result. What stands before a prompt keeps its number of lines, so that tracebacks point at the
     lines that the user sees.
 
-    A prompt that is the whole cell becomes a call of ``prompt_cell``, any other one a call of
-    ``prompt_line``, which is synchronous. A prompt that is no assignment becomes an expression with
+    A prompt that is the whole cell becomes an awaited call of ``prompt_cell``, any other one (and
+    each, where nothing may be awaited) a call of ``prompt_line``, which is synchronous. A prompt that is no assignment becomes an expression with
     the value None: nothing is displayed or stored in ``Out``, whatever ``ast_node_interactivity``
     says and whether or not the cell is stored in the history. (A ``;`` at the end silences only the
     last expression of a cell that is stored.)
@@ -109,9 +109,9 @@ def transform(cell: str, *, awaitable: bool) -> str | None:
         return None
     if _is_whole(cell, spans):
         span = spans[0]
-        call = f"get_ipython().familiar.prompt_cell({span.raw!r})"
-        statement = f"({'await ' if awaitable else ''}{call}, None)[1]"
-        return cell[: span.line_start] + statement + cell[span.end :]
+        way = "await get_ipython().familiar.prompt_cell"
+        way = way if awaitable else "get_ipython().familiar.prompt_line"
+        return cell[: span.line_start] + f"({way}({span.raw!r}), None)[1]" + cell[span.end :]
     parts: list[str] = []
     done = 0
     for span in spans:
@@ -198,9 +198,14 @@ def _unindented(body: str, indent: str, pasted: re.Pattern[str] | None) -> str:
 
 # --- the lexer ------------------------------------------------------------------------------------
 
-# What matters in code, in a field of an f-string (where a colon starts its format), and in its text.
-_CODE_STOPS = re.compile(r"[\"'#()\[\]{}\\\r\n=]")
-_FIELD_STOPS = re.compile(r"[\"'#()\[\]{}\\\r\n:]")
+# What does not matter, so that the lexer need not stop for it: comments, lines that a backslash
+# joins (no statement starts there), brackets with nothing special in them, equals signs before no
+# prompt. In a field of an f-string a colon matters: it starts the format.
+_SPECIAL = r"\"'#()\[\]{}\\"
+_BRACKETS = "|".join(rf"\{o}[^{_SPECIAL}]*+\{c}" for o, c in ("()", "[]", "{}"))
+_PLAIN = rf"#[^\r\n]*+|\\{_EOL}?|{_BRACKETS}"
+_PLAIN_CODE = re.compile(rf"(?:[^{_SPECIAL}\r\n=]++|==|=(?![ \t\f]*+[%!])|{_PLAIN})*+")
+_PLAIN_FIELD = re.compile(rf"(?:[^{_SPECIAL}\r\n:]++|{_PLAIN})*+")
 _TEXT_STOPS = {
     "'": re.compile(r"[\\{}'\r\n]"),
     '"': re.compile(r'[\\{}"\r\n]'),
@@ -214,10 +219,12 @@ _STRING_BODY = {
     '"""': re.compile(r'(?:[^\\"]++|\\[\s\S]|"(?!""))*+'),
 }
 _STRING_PREFIX = re.compile(r"(?<!\w)(?:[bfrtu]|[bft]r|r[bft])\Z", re.IGNORECASE)
-_TEXT_ESCAPE = re.compile(r"\\(?:N\{[^}'\"\r\n]*+\}|\r\n|[^{}])?")  # no brace can be escaped
-_RAW_TEXT_ESCAPE = re.compile(r"\\(?:\r\n|[^{}])?")
+_TEXT_ESCAPE = re.compile(
+    r"\\(?:\r\n|[^{}])?"
+)  # braces cannot be escaped; \N{...} reads as a field
 _REST_OF_LINE = re.compile(r"[^\r\n]*+")
 _LINE_END = re.compile(_EOL)
+_NOTHING_LINES = re.compile(rf"(?:[ \t\f]*+(?:#[^\r\n]*+)?{_EOL})*+")
 _JOINED_LINES = re.compile(_JOINED)
 
 
@@ -227,7 +234,6 @@ class _Frame:
 
     kind: Literal["code", "text", "field", "format"]
     quote: str = ""
-    raw: bool = False
     depth: int = 0  # open brackets, of code and of fields
 
 
@@ -263,21 +269,17 @@ class _Lexer:
     def _code(self, frame: _Frame) -> None:
         """Go past the next character of code, or of a field, that matters."""
         cell = self._cell
-        found = (_CODE_STOPS if frame.kind == "code" else _FIELD_STOPS).search(cell, self._at)
-        if not found:
-            self._at = len(cell)
+        found = (_PLAIN_CODE if frame.kind == "code" else _PLAIN_FIELD).match(cell, self._at)
+        at = found.end() if found else self._at
+        self._at = at + 1
+        if at == len(cell):
             return
-        char, at = found[0], found.start()
-        self._at = found.end()
+        char = cell[at]
         if char in "\"'":
             self._string(at)
-        elif char == "#":
-            self._at = _end(_REST_OF_LINE, cell, at)
-        elif char == "\\":
-            self._at = _end(_LINE_END, cell, self._at)  # no statement starts on a joined line
         elif char in "\r\n":
             if frame.kind == "code" and not frame.depth:
-                self._at = self._line_start = _end(_LINE_END, cell, at)
+                self._at = _end(_LINE_END, cell, at)
                 self._statement()
         elif char in "([{":
             frame.depth += 1
@@ -289,15 +291,14 @@ class _Lexer:
         elif frame.depth:
             pass
         elif char == ":":
-            text = self._frames[-2]
-            self._frames.append(_Frame("format", text.quote, text.raw))
+            self._frames.append(_Frame("format", self._frames[-2].quote))
         elif cell[at + 1 : at + 2] != "=" and cell[at - 1 : at] not in "=!<>:+-*/%&|^@":
             self._at = _end(_INDENT, cell, self._at)
             self._not_python("assign", "%!")
 
     def _statement(self) -> None:
-        """Look at the start of a line where a statement may start."""
-        at = self._at
+        """Look at the start of the next line that is neither blank nor a comment."""
+        at = self._line_start = _end(_NOTHING_LINES, self._cell, self._at)
         if found := _DOCTEST_FIRST.match(self._cell, at):
             self._doctest = True
         elif self._doctest:
@@ -325,7 +326,7 @@ class _Lexer:
         prefix = _STRING_PREFIX.search(cell[max(0, at - 3) : at])
         letters = prefix[0].lower() if prefix else ""
         if "f" in letters or "t" in letters:
-            self._frames.append(_Frame("text", quote, "r" in letters))
+            self._frames.append(_Frame("text", quote))
             return
         self._at = _end(_STRING_BODY[quote], cell, self._at)
         if cell.startswith(quote, self._at):
@@ -340,8 +341,7 @@ class _Lexer:
             return
         stop, self._at = found[0], found.end()
         if stop == "\\":
-            escape = _RAW_TEXT_ESCAPE if frame.raw else _TEXT_ESCAPE
-            self._at = _end(escape, cell, found.start())
+            self._at = _end(_TEXT_ESCAPE, cell, found.start())
         elif stop == "{":
             if frame.kind == "text" and cell.startswith("{", self._at):
                 self._at += 1

@@ -42,7 +42,7 @@ examples:
   for this environment only, behind a proxy
       familiar install --sys-prefix --env HTTPS_PROXY=http://proxy:3128
   a second kernel, with a model on this machine
-      familiar install --name claude-local --display-name "Python + local model" \\
+      familiar install --name claude-local --display-name "Python + local" \\
           --env ANTHROPIC_BASE_URL=http://127.0.0.1:11434
   a second kernel, which needs no account and is not Claude
       familiar install --rehearsal
@@ -64,8 +64,8 @@ prompts cannot work as things are.
 """
 
 _LOGIN = """\
-Sign in to Claude with the Claude Code CLI that the kernel uses. Every kernel of
-yours then uses this sign-in; in one that runs already, %claude_auth takes it up.
+Sign in to Claude with the Claude Code CLI that the kernel uses. Every kernel
+that starts after it uses this sign-in. (In a notebook: %claude_auth.)
 """
 
 

@@ -1,8 +1,8 @@
 """The commands: ``%claude_status`` and its kin, one table of name, help, completion and action.
 
-They are line magics of IPython's, so that Tab, ``?`` and ``%lsmagic`` know them as any other magic. ``%claude`` and
-``%%claude`` are registered as well, for the same reasons and for code that runs magics by name; a prompt in a cell
-has been taken out of it before IPython sees it.
+They are line magics of IPython's, so that Tab, ``?`` and ``%lsmagic`` know them as any other magic.
+``%claude`` and ``%%claude`` are registered as well, for the same reasons and for code that runs
+magics by name; a prompt in a cell has been taken out of it before IPython sees it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from .kernel import FamiliarKernel
 
 STATUS_TIMEOUT = 20.0
-"""Seconds that %claude_status waits for the host; what the kernel knows itself it shows in any case."""
+"""Seconds that %claude_status waits for the host; what the kernel knows itself it shows in any
+case."""
 
 Action = Callable[["FamiliarKernel", str], None]
 
@@ -49,7 +50,8 @@ class Command:
     choices: tuple[str, ...] = ()
 
 
-# --- what people see --------------------------------------------------------------------------------------------
+# --- what people see
+# --------------------------------------------------------------------------------------------
 
 
 def show(kernel: FamiliarKernel, plain: str, markdown: str) -> None:
@@ -76,7 +78,7 @@ def banner(kernel: FamiliarKernel) -> str:
     familiar = kernel.familiar
     image = " · ".join(f"{name} {value}" for name, value in image_facts() if value)
     lines = [
-        f"familiar-kernel {__version__}{f' ({image})' if image else ''} · session {familiar.session_id}",
+        f"familiar-kernel {__version__}{image and f' ({image})'} · session {familiar.session_id}",
         'Talk to Claude: %claude text · %%claude and many lines · ask("text") · help: %claude_help',
     ]
     if familiar.rehearsal:
@@ -85,10 +87,15 @@ def banner(kernel: FamiliarKernel) -> str:
 
 
 def image_facts() -> list[tuple[str, str]]:
-    """Return what the container image says of itself: version, tag and commit, each possibly empty."""
+    """Return what the container image says of itself: version, tag and commit, each possibly
+    empty."""
     return [
         (label, os.environ.get(variable, ""))
-        for label, variable in (("image", "IMAGE_VERSION"), ("tag", "IMAGE_TAG"), ("commit", "IMAGE_SHA"))
+        for label, variable in (
+            ("image", "IMAGE_VERSION"),
+            ("tag", "IMAGE_TAG"),
+            ("commit", "IMAGE_SHA"),
+        )
     ]
 
 
@@ -122,7 +129,8 @@ def show_usage(kernel: FamiliarKernel) -> None:
     show(kernel, text, f"```text\n{text}```")
 
 
-# --- what the commands do ---------------------------------------------------------------------------------------
+# --- what the commands do
+# ---------------------------------------------------------------------------------------
 
 
 def _status(kernel: FamiliarKernel, rest: str) -> None:
@@ -140,11 +148,20 @@ def _status(kernel: FamiliarKernel, rest: str) -> None:
         ("Session", familiar.session_id),
         ("State", familiar.state),
         ("Turns", str(familiar.number)),
-        ("Model", familiar.model or context.get("model") or (finished[-1].model if finished else "") or "the default"),
+        (
+            "Model",
+            familiar.model
+            or context.get("model")
+            or (finished[-1].model if finished else "")
+            or "the default",
+        ),
         ("Thinking", "on" if familiar.thinking else "off"),
         ("Signed in", _sign_in_text(sign_in, familiar.rehearsal)),
         ("Endpoint", str(told.get("endpoint") or familiar.facts.get("endpoint") or "unknown")),
-        ("Claude Code CLI", " ".join(str(told.get(k) or "") for k in ("cli_version", "cli")).strip() or "not found"),
+        (
+            "Claude Code CLI",
+            " ".join(str(told.get(k) or "") for k in ("cli_version", "cli")).strip() or "not found",
+        ),
         ("claude-agent-sdk", str(told.get("sdk") or familiar.facts.get("sdk") or "unknown")),
         ("Context used", _context_text(context)),
         ("Tokens so far", f"{tokens_in:,} in, {tokens_out:,} out"),
@@ -170,7 +187,8 @@ def _sign_in_text(sign_in: dict[str, Any], rehearsal: bool) -> str:
         return f"unknown: {sign_in['error']}"
     if not sign_in.get("signed_in"):
         return "no: run %claude_auth"
-    return f"yes, by {sign_in.get('method', 'unknown').replace('_', ' ')} {sign_in.get('source', '')}".strip()
+    how = f"{sign_in.get('method', 'unknown').replace('_', ' ')} {sign_in.get('source', '')}"
+    return f"yes, by {how.strip()}"
 
 
 def _context_text(context: dict[str, Any]) -> str:
@@ -189,8 +207,9 @@ def _reset(kernel: FamiliarKernel, rest: str) -> None:
 def _version(kernel: FamiliarKernel, rest: str) -> None:
     _no_arguments("claude_version", rest)
     rows = [("familiar-kernel", __version__), *((k.capitalize(), v) for k, v in image_facts() if v)]
-    facts = kernel.familiar.facts
-    rows += [(label, str(facts[key])) for label, key in (("claude-agent-sdk", "sdk"),) if facts.get(key)]
+    facts = kernel.familiar.question("status", STATUS_TIMEOUT)
+    labels = {"sdk": "claude-agent-sdk", "cli_version": "Claude Code CLI"}
+    rows += [(label, str(facts[key])) for key, label in labels.items() if facts.get(key)]
     show(kernel, *_table(rows))
 
 
@@ -215,7 +234,9 @@ def _effort(kernel: FamiliarKernel, rest: str) -> None:
         try:
             kernel.familiar.configure(effort="" if rest == "default" else rest)
         except TraitError:
-            raise UsageError(f"%claude_effort takes default, {', '.join(filter(None, EFFORTS))}") from None
+            raise UsageError(
+                f"%claude_effort takes default, {', '.join(filter(None, EFFORTS))}"
+            ) from None
     effort = kernel.familiar.effort or "the model's default"
     show(kernel, f"The effort is {effort}.", f"The effort is **{effort}**.")
 
@@ -228,7 +249,9 @@ def _help(kernel: FamiliarKernel, rest: str) -> None:
 def _auth(kernel: FamiliarKernel, rest: str) -> None:
     words = rest.split()
     if set(words) - {"login", "--console"}:
-        raise UsageError("%claude_auth takes login (to sign in anew) and --console (an Anthropic Console account)")
+        raise UsageError(
+            "%claude_auth takes login (sign in anew) and --console (an Anthropic Console account)"
+        )
     familiar = kernel.familiar
     if familiar.rehearsal:
         show(kernel, *["This kernel runs a rehearsal, which needs no sign-in."] * 2)
@@ -240,7 +263,7 @@ def _auth(kernel: FamiliarKernel, rest: str) -> None:
         return
     cli = find_cli(familiar.cli_path)
     if not cli:
-        raise UsageError("the Claude Code CLI was not found; `familiar doctor` in a terminal shows where it is sought")
+        raise UsageError("the Claude Code CLI was not found; run `familiar doctor` in a terminal")
     sign_in = SignIn(str(cli), console="--console" in words, env=dict(familiar.env))
     try:
         link = sign_in.link()
@@ -253,7 +276,8 @@ def _auth(kernel: FamiliarKernel, rest: str) -> None:
         sign_in.submit(kernel.getpass("Code (empty if the page said that you are signed in): "))
     except StdinNotImplementedError:
         raise UsageError(
-            "this front end cannot ask for the code; run `familiar login` in a terminal on the kernel's machine"
+            "this front end cannot ask for the code; run `familiar login` in a terminal "
+            "on the kernel's machine"
         ) from None
     except SignInError as err:
         raise UsageError(str(err)) from None
@@ -269,9 +293,21 @@ def _no_arguments(name: str, rest: str) -> None:
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("claude_help", "the ways to talk, the options and these commands", "%claude_help", _help),
-    Command("claude_status", "session, model, sign-in, versions, context, tokens and cost", "%claude_status", _status),
-    Command("claude_reset", "forget the conversation: a fresh session in this kernel", "%claude_reset", _reset),
+    Command(
+        "claude_help", "the ways to talk, the options and these commands", "%claude_help", _help
+    ),
+    Command(
+        "claude_status",
+        "session, model, sign-in, versions, context, tokens and cost",
+        "%claude_status",
+        _status,
+    ),
+    Command(
+        "claude_reset",
+        "forget the conversation: a fresh session in this kernel",
+        "%claude_reset",
+        _reset,
+    ),
     Command(
         "claude_auth",
         "sign in from the notebook",
@@ -300,13 +336,15 @@ COMMANDS: tuple[Command, ...] = (
         _thinking,
         ("on", "off"),
     ),
-    Command("claude_version", "the versions of this package and its image", "%claude_version", _version),
+    Command(
+        "claude_version", "the versions of this package, its image, the SDK and the CLI", "%claude_version", _version
+    ),
 )
 
 
 def register(kernel: FamiliarKernel) -> None:
     """Make the commands, and ``%claude`` itself, magics of the kernel's shell."""
-    shell = kernel.shell
+    shell: Any = kernel.shell
 
     def magic(command: Command) -> Callable[[str], None]:
         def run(line: str) -> None:
@@ -325,11 +363,13 @@ def register(kernel: FamiliarKernel) -> None:
     shell.register_magic_function(claude, "line_cell", "claude")
 
 
-# --- completion and inspection ----------------------------------------------------------------------------------
+# --- completion and inspection
+# ----------------------------------------------------------------------------------
 
 
 def complete(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | None:
-    """Return a complete_reply where the cursor is in a prompt or behind a command's name; else None."""
+    """Return a complete_reply where the cursor is in a prompt or behind a command's name; else
+    None."""
     span = cells.prompt_at(code, cursor)
     if span is not None and cursor >= span.text_start:
         return _complete_prompt(kernel, code, span.text_start, cursor)
@@ -338,38 +378,58 @@ def complete(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] |
     for command in COMMANDS:
         if blank and name == f"%{command.name}":
             word = typed.split(" ")[-1]
-            return _matches([c for c in command.choices if c.startswith(word)], cursor - len(word), cursor)
+            return _matches(
+                [c for c in command.choices if c.startswith(word)], cursor - len(word), cursor
+            )
     return None
 
 
-def _complete_prompt(kernel: FamiliarKernel, code: str, text_start: int, cursor: int) -> dict[str, Any]:
+def _complete_prompt(
+    kernel: FamiliarKernel, code: str, text_start: int, cursor: int
+) -> dict[str, Any]:
     words = code[text_start:cursor].split(" ")
     word = words[-1].rsplit("\n", 1)[-1]
     start = cursor - len(word)
     options = {o.name: o for o in cells.OPTIONS}
     before = words[-2] if len(words) > 1 else ""
     if before in options and options[before].choices:
-        return _matches([c for c in options[before].choices or () if c.startswith(word)], start, cursor)
+        return _matches(
+            [c for c in options[before].choices or () if c.startswith(word)], start, cursor
+        )
     if word.startswith("-"):
         return _matches([name for name in options if name.startswith(word)], start, cursor)
     # A name of the user's own, as a word of the prompt.
     stem = word.lstrip("@`(\"'")
     hidden = kernel.shell.user_ns_hidden
-    names = [n for n in kernel.shell.user_ns if stem and n.startswith(stem) and n not in hidden and n[0] != "_"]
+    names = [
+        n
+        for n in kernel.shell.user_ns
+        if stem and n.startswith(stem) and n not in hidden and n[0] != "_"
+    ]
     return _matches(sorted(names), cursor - len(stem), cursor)
 
 
 def _matches(matches: list[str], start: int, end: int) -> dict[str, Any]:
-    return {"status": "ok", "matches": matches, "cursor_start": start, "cursor_end": end, "metadata": {}}
+    return {
+        "status": "ok",
+        "matches": matches,
+        "cursor_start": start,
+        "cursor_end": end,
+        "metadata": {},
+    }
 
 
 def inspect(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | None:
-    """Return an inspect_reply where the cursor is on the name of a command or of ``%claude``; else None."""
+    """Return an inspect_reply where the cursor is on the name of a command or of ``%claude``; else
+    None."""
     line_start = code.rfind("\n", 0, cursor) + 1
     line = code[line_start:].split("\n", 1)[0]
     indent = len(line) - len(line.lstrip())
     name = line.strip().split(" ")[0].lstrip("%")
-    if not line.lstrip().startswith("%") or not indent <= cursor - line_start <= indent + len(name) + 2:
+    if (
+        not line.lstrip().startswith("%")
+        or not indent <= cursor - line_start <= indent + len(name) + 2
+    ):
         return None
     texts = {c.name: f"{c.usage}\n\n{c.summary[0].upper()}{c.summary[1:]}." for c in COMMANDS}
     text = usage_text() if name == "claude" else texts.get(name)

@@ -229,7 +229,7 @@ def check_endpoint() -> Iterator[Finding]:
         return
     proxies = urllib.request.getproxies_environment()
     proxy = proxies.get(url.scheme) or proxies.get("all")
-    if proxy and not urllib.request.proxy_bypass_environment(url.hostname, proxies):
+    if proxy and not urllib.request.proxy_bypass(url.hostname):
         target, what = _split_proxy(proxy), "the proxy"
         yield Finding("proxy", "ok", f"{public_address(proxy)} for {url.hostname}")
     else:
@@ -282,6 +282,7 @@ def check_answer() -> Iterator[Finding]:
 
     with kernelspec.temporary(kernelspec.specification(rehearsal=True)) as kernels:
         manager = KernelManager(kernel_name=kernelspec.NAME, kernel_spec_manager=kernels)
+        manager.transport_encryption = kernelspec.ENCRYPTION
         manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         client = manager.client()
         client.start_channels()

@@ -1,7 +1,7 @@
 """What a prompt raises, so that a cell fails as any cell does: Run All stops, nbclient reports it.
 
-Both show themselves in the notebook as a few plain lines, without a traceback: where in this package a turn
-failed is of no use to the person who asked.
+Both show themselves in the notebook as a few plain lines, without a traceback: where in this
+package a turn failed is of no use to the person who asked.
 """
 
 from __future__ import annotations

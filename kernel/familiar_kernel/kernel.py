@@ -1,7 +1,8 @@
 """The kernel: ipykernel's, with a familiar bound to its life.
 
-It boots the familiar once it serves, gives it what belongs to a kernel (where a cell's output goes, who waits
-for what, what an interrupt means), and lets it go at the end. Everything else is ipykernel's own.
+It boots the familiar once it serves, gives it what belongs to a kernel (where a cell's output goes,
+who waits for what, what an interrupt means), and lets it go at the end. Everything else is
+ipykernel's own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipykernel.ipkernel import IPythonKernel
 from traitlets import Bool, Instance, List, Type, Unicode, default
@@ -25,10 +26,17 @@ from .shell import FamiliarShell
 class FamiliarKernel(IPythonKernel):
     """A Python kernel with a familiar."""
 
+    if TYPE_CHECKING:
+        shell: FamiliarShell
+
     shell_class = Type(FamiliarShell)
     familiar = Instance(Familiar)
-    configuration_faults = List(Unicode(), help="What was wrong in the configuration and is not used.")
-    quiet_banner = Bool(False, help="Leave the familiar's lines out of the banner.").tag(config=True)
+    configuration_faults = List(
+        Unicode(), help="What was wrong in the configuration and is not used."
+    )
+    quiet_banner = Bool(False, help="Leave the familiar's lines out of the banner.").tag(
+        config=True
+    )
 
     @default("familiar")
     def _default_familiar(self) -> Familiar:
@@ -40,7 +48,7 @@ class FamiliarKernel(IPythonKernel):
         self.shell.familiar.enter_namespace()
         commands.register(self)
 
-    # -- life ----------------------------------------------------------------------------------------------
+    # -- life --
 
     def start(self) -> None:
         """Start serving; the familiar boots beside the first cells, not before them."""
@@ -51,23 +59,23 @@ class FamiliarKernel(IPythonKernel):
         try:
             self.familiar.boot()
         except OSError:
-            # No process or descriptor to be had: the kernel is of use without a familiar, and the first
-            # prompt tries again and says what is wrong.
+            # No process or descriptor to be had: the kernel is of use without a familiar, and the
+            # first prompt tries again and says what is wrong.
             self.log.exception("the familiar's host could not be started")
 
-    def do_shutdown(self, restart: bool) -> dict[str, Any]:
+    def do_shutdown(self, restart: bool) -> dict[str, Any]:  # type: ignore[override]
         """Let the familiar go, then shut down as any kernel."""
         self.familiar.close()
         reply: dict[str, Any] = super().do_shutdown(restart)
         return reply
 
     @property
-    def banner(self) -> str:
+    def banner(self) -> str:  # type: ignore[override]
         """IPython's banner and, unless ``quiet_banner``, who is here and how to talk to it."""
         lines = "" if self.quiet_banner else commands.banner(self)
         return f"{super().banner or ''}{lines}"
 
-    # -- cells ---------------------------------------------------------------------------------------------
+    # -- cells --
 
     async def do_execute(self, code: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Execute a cell as ipykernel does, having marked it as the loop's own."""
@@ -75,21 +83,26 @@ class FamiliarKernel(IPythonKernel):
             reply: dict[str, Any] = await super().do_execute(code, *args, **kwargs)
         return reply
 
-    def do_is_complete(self, code: str) -> dict[str, Any]:
-        """Tell whether a cell is complete; a prompt on a line always is, whatever quotes it leaves open."""
+    def do_is_complete(self, code: str) -> dict[str, Any]:  # type: ignore[override]
+        """Tell whether a cell is complete; a prompt on a line always is, whatever quotes it leaves
+        open."""
         transformed = cells.transform(code, awaitable=True)
         if transformed is None or code.lstrip().startswith("%%"):
             transformed = code
         reply: dict[str, Any] = super().do_is_complete(transformed)
         return reply
 
-    def do_complete(self, code: str, cursor_pos: int | None) -> dict[str, Any]:
+    def do_complete(  # type: ignore[override]
+        self, code: str, cursor_pos: int | None
+    ) -> dict[str, Any]:
         """Complete inside prompts and commands; everything else is IPython's."""
         position = len(code) if cursor_pos is None else cursor_pos
-        reply: dict[str, Any] = commands.complete(self, code, position) or super().do_complete(code, cursor_pos)
+        reply: dict[str, Any] = commands.complete(self, code, position) or super().do_complete(
+            code, cursor_pos
+        )
         return reply
 
-    def do_inspect(
+    def do_inspect(  # type: ignore[override]
         self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()
     ) -> dict[str, Any]:
         """Show a command's help where the cursor is on one; everything else is IPython's."""
@@ -98,14 +111,14 @@ class FamiliarKernel(IPythonKernel):
         )
         return reply
 
-    # -- interrupts ----------------------------------------------------------------------------------------
+    # -- interrupts --
 
     @contextlib.contextmanager
     def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Iterator[None]:
         """Cancel an awaiting cell at once when it is interrupted.
 
-        ipykernel's own version schedules the cancellation without waking the loop, so a cell in one long
-        ``await`` would go on until something else happens (ipykernel issue 881).
+        ipykernel's own version schedules the cancellation without waking the loop, so a cell in one
+        long ``await`` would go on until something else happens (ipykernel issue 881).
         """
         loop = asyncio.get_running_loop()
 
@@ -123,18 +136,22 @@ class FamiliarKernel(IPythonKernel):
         self.shell.familiar.stop_outside_main_thread()
         await super().interrupt_request(stream, ident, parent)
 
-    # -- output --------------------------------------------------------------------------------------------
+    # -- output --
 
     def publisher(self) -> Callable[[str, dict[str, Any], dict[str, Any], bool], None]:
-        """Return a function that publishes displays as output of the cell that calls this, from any thread.
+        """Return a function that publishes displays as output of the cell that calls this, from any
+        thread.
 
-        The function takes the display's id, its data, its metadata, and whether it updates one that is there.
+        The function takes the display's id, its data, its metadata, and whether it updates one that
+        is there.
         """
         parent = self.get_parent("shell")
         session, socket = self.session, self.iopub_socket
         assert session is not None
 
-        def publish(display_id: str, data: dict[str, Any], metadata: dict[str, Any], update: bool) -> None:
+        def publish(
+            display_id: str, data: dict[str, Any], metadata: dict[str, Any], update: bool
+        ) -> None:
             kind = "update_display_data" if update else "display_data"
             session.send(
                 socket,

@@ -28,6 +28,9 @@ REHEARSAL_NAME = "python-claude-rehearsal"
 REHEARSAL_VARIABLE = "FAMILIAR_REHEARSAL"
 """Set to 1 in a kernel's environment, it makes the kernel use the rehearsal instead of Claude."""
 
+ENCRYPTION = "auto"
+"""The transport encryption of the kernels that we start: whenever the kernelspec declares it."""
+
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|AUTH|COOKIE", re.IGNORECASE)
 _LOGIN_IN_URL = re.compile(r"://[^/@\s]+@")
 

@@ -1,8 +1,9 @@
 """The ways to talk: what a cell's prompts call, and ``ask``.
 
-Each of them begins a turn, shows it where its cell's output goes, and waits. They differ in how they wait. A
-prompt that is the whole cell is awaited, so that widgets and background tasks go on; ``ask`` and a prompt among
-code block, as any function does, so that an interrupt can reach the code around them.
+Each of them begins a turn, shows it where its cell's output goes, and waits. They differ in how
+they wait. A prompt that is the whole cell is awaited, so that widgets and background tasks go on;
+``ask`` and a prompt among code block, as any function does, so that an interrupt can reach the code
+around them.
 """
 
 from __future__ import annotations
@@ -34,23 +35,30 @@ Bundle = tuple[dict[str, Any], dict[str, Any]]
 
 
 class Prompts:
-    """The ways to talk to one kernel's familiar; the shell knows it as ``get_ipython().familiar``."""
+    """The ways to talk to one kernel's familiar; the shell knows it as
+    ``get_ipython().familiar``."""
 
     def __init__(self, kernel: FamiliarKernel, familiar: Familiar) -> None:
         self._kernel = kernel
         self._familiar = familiar
 
     def enter_namespace(self) -> None:
-        """Put ``ask`` and ``CLAUDE_SESSION_ID`` into the user's namespace, where ``%who`` does not list them."""
+        """Put ``ask`` and ``CLAUDE_SESSION_ID`` into the user's namespace, where ``%who`` does not
+        list them."""
         shell = self._kernel.shell
         names = {"ask": self.ask, "CLAUDE_SESSION_ID": self._familiar.session_id}
         shell.user_ns.update(names)
         shell.user_ns_hidden.update(names)
 
-    # -- the ways to talk ----------------------------------------------------------------------------------
+    # -- the ways to talk --
 
     def ask(
-        self, prompt: str, *, model: str | None = None, effort: str | None = None, thinking: bool | None = None
+        self,
+        prompt: str,
+        *,
+        model: str | None = None,
+        effort: str | None = None,
+        thinking: bool | None = None,
     ) -> Answer:
         """Ask Claude; the answer streams into this cell and is returned.
 
@@ -61,33 +69,40 @@ class Prompts:
             thinking: whether Claude thinks before it answers this turn.
 
         Returns:
-            The answer, with ``text``, ``thinking``, ``usage``, ``cost_usd``, ``session_id`` and ``number``.
+            The answer, with ``text``, ``thinking``, ``usage``, ``cost_usd``, ``session_id`` and
+            ``number``.
 
         Raises:
             FamiliarError: the turn failed; the error says why and what to do.
             KeyboardInterrupt: it was stopped; the text so far is kept.
         """
         if not isinstance(prompt, str):
-            raise TypeError(f"ask() takes the prompt as a str, not {type(prompt).__name__}; try ask(str(...))")
+            raise TypeError(
+                f"ask() takes the prompt as a str, not {type(prompt).__name__}; try ask(str(...))"
+            )
         if not prompt.strip():
             raise ValueError('the prompt is empty; ask("what you want to know")')
         options = {"model": model, "effort": effort, "thinking": thinking}
-        return self._ask(prompt, {name: value for name, value in options.items() if value is not None})
+        return self._ask(
+            prompt, {name: value for name, value in options.items() if value is not None}
+        )
 
     def prompt_line(self, raw: str) -> Answer | None:
-        """Run a prompt of a cell, given as it was typed after ``%claude``; None where only usage was shown."""
+        """Run a prompt of a cell, given as it was typed after ``%claude``; None where only usage
+        was shown."""
         parsed = self._parse(raw)
         return None if parsed is None else self._ask(parsed.text, parsed.options)
 
     async def prompt_cell(self, raw: str) -> None:
-        """Run the prompt that a whole cell is, given as it was typed after ``%claude`` or ``%%claude``."""
+        """Run the prompt that a whole cell is, given as it was typed after ``%claude`` or
+        ``%%claude``."""
         parsed = self._parse(raw)
         if parsed is None:
             return
         with self._showing(parsed.text, parsed.options) as turn:
-            done = asyncio.shield(asyncio.wrap_future(turn.done))
+            done = asyncio.wrap_future(turn.done)
             try:
-                await done
+                await asyncio.shield(done)
             except asyncio.CancelledError:
                 self._familiar.stop(turn)
                 await asyncio.wait({done}, timeout=STOP_GRACE + 1)
@@ -100,7 +115,7 @@ class Prompts:
             if turn.thread.name.startswith("subshell-"):
                 self._familiar.stop(turn)
 
-    # -- one turn ------------------------------------------------------------------------------------------
+    # -- one turn --
 
     def _parse(self, raw: str) -> cells.ParsedPrompt | None:
         try:
@@ -127,17 +142,24 @@ class Prompts:
     def _showing(self, text: str, options: dict[str, Any]) -> Iterator[Turn]:
         """Begin a turn whose answer shows as output of the cell that calls this.
 
-        Where displays are captured (``%%capture``, a display hook) the answer is handed to whoever captures,
-        once and whole, in the thread that asked.
+        Where displays are captured (``%%capture``, a display hook) the answer is handed to whoever
+        captures, once and whole, in the thread that asked.
         """
         publisher = self._kernel.shell.display_pub
         captured: list[Bundle] = []
         rehearsal = self._familiar.rehearsal
         if isinstance(publisher, CapturingDisplayPublisher) or getattr(publisher, "_hooks", None):
-            view = AnswerView(lambda data, metadata, update: captured.append((data, metadata)), live=False, rehearsal=rehearsal)
+            view = AnswerView(
+                lambda data, metadata, update: captured.append((data, metadata)),
+                live=False,
+                rehearsal=rehearsal,
+            )
         else:
             publish, display_id = self._kernel.publisher(), f"familiar-{uuid.uuid4()}"
-            view = AnswerView(lambda data, metadata, update: publish(display_id, data, metadata, update), rehearsal=rehearsal)
+            view = AnswerView(
+                lambda data, metadata, update: publish(display_id, data, metadata, update),
+                rehearsal=rehearsal,
+            )
         _flush_output()
         try:
             turn = self._familiar.begin(text, options, view)
@@ -175,7 +197,8 @@ class Prompts:
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Let an interrupt raise KeyboardInterrupt here, also inside a cell that awaits elsewhere."""
+        """Let an interrupt raise KeyboardInterrupt here, also inside a cell that awaits
+        elsewhere."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

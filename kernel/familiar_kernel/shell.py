@@ -1,8 +1,9 @@
 """The shell: IPython's, but prompts are taken out of a cell before IPython looks at it.
 
-:meth:`FamiliarShell.transform_cell` is the one hook that runs before all of IPython's own transformers, and what
-it returns is executed as any code: so In and Out, the count, history, ``silent``, errors, ``stop_on_error`` and
-interrupts stay IPython's business. What is a prompt, :mod:`.cells` says; what happens with it, :mod:`.prompts`.
+:meth:`FamiliarShell.transform_cell` is the one hook that runs before all of IPython's own
+transformers, and what it returns is executed as any code: so In and Out, the count, history,
+``silent``, errors, ``stop_on_error`` and interrupts stay IPython's business. What is a prompt,
+:mod:`.cells` says; what happens with it, :mod:`.prompts`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from ipykernel.zmqshell import ZMQInteractiveShell
-from IPython.core.interactiveshell import _asyncio_runner
+from IPython.core.interactiveshell import _asyncio_runner  # type: ignore[attr-defined]
 
 from . import cells
 
@@ -34,7 +35,8 @@ class FamiliarShell(ZMQInteractiveShell):
 
     @contextlib.contextmanager
     def executing(self, cell: str) -> Iterator[None]:
-        """Mark a cell as the one that the kernel's loop executes, so that its prompt may be awaited.
+        """Mark a cell as the one that the kernel's loop executes, so that its prompt may be
+        awaited.
 
         Code that a magic or a function hands to the shell meanwhile may not: nobody would await it.
         """
@@ -47,7 +49,9 @@ class FamiliarShell(ZMQInteractiveShell):
     def transform_cell(self, raw_cell: str) -> str:
         """Return the Python code of a cell, its prompts replaced by calls."""
         awaitable = (
-            raw_cell == _cell_under_way.get() and self.autoawait and self.loop_runner is _asyncio_runner
+            raw_cell == _cell_under_way.get()
+            and self.autoawait
+            and self.loop_runner is _asyncio_runner
         )
         with_calls = cells.transform(raw_cell, awaitable=awaitable)
         code: str = super().transform_cell(raw_cell if with_calls is None else with_calls)

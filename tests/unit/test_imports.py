@@ -49,7 +49,8 @@ MODULES = modules()
 
 
 def imports(source: str, name: str, *, package: bool = False, typing: bool = True) -> set[str]:
-    """Return the dotted names that a module's source imports, wherever in it, relative ones resolved.
+    """Return the dotted names that a module's source imports, wherever in it, relative ones
+    resolved.
 
     ``from a import b`` gives both ``a`` and ``a.b``, since b may be a module.
 

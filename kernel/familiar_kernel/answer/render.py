@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from familiar_kernel.answer.markdown import clean, code_span, literal
+from familiar_kernel.answer.characters import clean
+from familiar_kernel.answer.inline import code_span, literal
 from familiar_kernel.answer.transcript import Part, Text, Thinking, Tool, Transcript
 from familiar_kernel.familiar.protocol import TurnFinished
 
@@ -43,7 +44,11 @@ def live(transcript: Transcript, now: float) -> Bundle:
         blocks.append(f"*{literal(transcript.notice)}*")
     elif last < 0:
         blocks.append("*Waiting for the first words…*")
-    metadata = {"version": METADATA_VERSION, "turn": transcript.turn, "rehearsal": transcript.rehearsal}
+    metadata = {
+        "version": METADATA_VERSION,
+        "turn": transcript.turn,
+        "rehearsal": transcript.rehearsal,
+    }
     return {"text/markdown": "\n\n".join(blocks) + "\n"}, {"familiar": metadata}
 
 
@@ -152,7 +157,9 @@ def _live_thinking(part: Thinking, now: float) -> str:
 
 
 def _details(summary: str, body: str, is_open: bool = False) -> str:
-    return f"<details{' open' if is_open else ''}><summary>{summary}</summary>\n\n{body}\n\n</details>"
+    return (
+        f"<details{' open' if is_open else ''}><summary>{summary}</summary>\n\n{body}\n\n</details>"
+    )
 
 
 def _footer(end: TurnFinished) -> str:

@@ -125,7 +125,10 @@ class Transcript:
         if not self.finished:
             self._finish(
                 TurnFinished(
-                    self.turn, outcome, seconds=self._clock() - self.began, rehearsal=self._rehearsal
+                    self.turn,
+                    outcome,
+                    seconds=self._clock() - self.began,
+                    rehearsal=self._rehearsal,
                 )
             )
 

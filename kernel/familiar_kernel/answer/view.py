@@ -142,4 +142,6 @@ class AnswerView:
 
 
 def _wire_size(data: dict[str, Any]) -> int:
-    return sum(len(value.encode()) + value.count("\n") + value.count('"') for value in data.values())
+    return sum(
+        len(value.encode()) + value.count("\n") + value.count('"') for value in data.values()
+    )

@@ -1,8 +1,9 @@
 """Sign-in: what state it is in, and signing in from a place that has no terminal.
 
-The CLI owns the credentials, where they are kept and how they are renewed. This module only runs its ``auth``
-commands: ``auth status`` (works offline) and ``auth login``, whose link it hands on and whose code it hands back.
-Standard library only: the kernel uses it as well as the host.
+The CLI owns the credentials, where they are kept and how they are renewed. This module only runs
+its ``auth`` commands: ``auth status`` (works offline) and ``auth login``, whose link it hands on
+and whose code
+    it hands back. Standard library only: the kernel uses it as well as the host.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import selectors
 import subprocess
 import time
+from functools import lru_cache
 from typing import Any
 
 STATUS_TIMEOUT = 15.0
@@ -34,8 +36,25 @@ def child_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, **(extra or {})}
 
 
+@lru_cache
+def cli_version(cli: str) -> str:
+    """Return the version that the CLI names, or an empty string where it names none."""
+    try:
+        done = subprocess.run(
+            [cli, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=STATUS_TIMEOUT,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode("utf-8", "replace").split(" ")[0].strip()
+
+
 def sign_in_state(cli: str, env: dict[str, str] | None = None) -> dict[str, Any]:
-    """Return whether and how the CLI is signed in: ``signed_in`` (bool), ``method`` (str) and ``source`` (str).
+    """Return whether and how the CLI is signed in: ``signed_in`` (bool), ``method`` (str) and
+    ``source`` (str).
 
     ``error`` stands there instead where the CLI could not say.
     """
@@ -52,7 +71,11 @@ def sign_in_state(cli: str, env: dict[str, str] | None = None) -> dict[str, Any]
         )
         told = json.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError) as err:
-        return {"signed_in": False, "method": "unknown", "error": f"`claude auth status` failed: {err}"}
+        return {
+            "signed_in": False,
+            "method": "unknown",
+            "error": f"`claude auth status` failed: {err}",
+        }
     return {
         "signed_in": bool(told.get("loggedIn")),
         "method": str(told.get("authMethod") or "none"),
@@ -62,15 +85,18 @@ def sign_in_state(cli: str, env: dict[str, str] | None = None) -> dict[str, Any]
 
 
 class SignIn:
-    """One run of ``claude auth login``: :meth:`link`, then :meth:`submit`, and :meth:`close` in any case.
+    """One run of ``claude auth login``: :meth:`link`, then :meth:`submit`, and :meth:`close` in any
+    case.
 
     Args:
         cli: path of the CLI.
-        console: sign in with an Anthropic Console account (billed by use) instead of a Claude subscription.
-        env: variables over this process's own.
+        console: sign in with an Anthropic Console account (billed by use) instead of a Claude
+            subscription. env: variables over this process's own.
     """
 
-    def __init__(self, cli: str, *, console: bool = False, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, cli: str, *, console: bool = False, env: dict[str, str] | None = None
+    ) -> None:
         self._process = subprocess.Popen(
             [cli, "auth", "login", *(["--console"] if console else [])],
             env=child_environment(env),
@@ -89,7 +115,9 @@ class SignIn:
         """
         found = self._read_until(lambda: _LINK.search(self._told), LINK_TIMEOUT)
         if not found:
-            raise SignInError(f"`claude auth login` showed no link. It said: {self._text() or 'nothing'}")
+            raise SignInError(
+                f"`claude auth login` showed no link. It said: {self._text() or 'nothing'}"
+            )
         match = _LINK.search(self._told)
         assert match is not None
         return match.group().decode("ascii", "replace")
@@ -112,10 +140,13 @@ class SignIn:
             self._process.stdin.write(code.strip().encode() + b"\n")
             self._process.stdin.flush()
         except OSError as err:
-            raise SignInError(f"`claude auth login` ended before it took the code: {self._text()}") from err
+            raise SignInError(
+                f"`claude auth login` ended before it took the code: {self._text()}"
+            ) from err
         refused = re.compile(rb"doesn.t look like|invalid|error|failed|try again", re.I)
         self._read_until(
-            lambda: self._process.poll() is not None or refused.search(self._told, already), CODE_TIMEOUT
+            lambda: self._process.poll() is not None or refused.search(self._told, already),
+            CODE_TIMEOUT,
         )
         if self._process.poll() != 0:
             said = self._told[already:].decode("utf-8", "replace").strip()

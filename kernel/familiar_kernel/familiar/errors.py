@@ -1,7 +1,8 @@
 """What can go wrong with a turn, told to people: one sentence, and what to do next.
 
-The kinds are few and each asks something different of the person who reads it. :func:`classify` maps what the
-CLI and the API report onto them; everything here is pure, so that each kind is tested from recorded reports.
+The kinds are few and each asks something different of the person who reads it. :func:`classify`
+maps what the CLI and the API report onto them; everything here is pure, so that each kind is tested
+from recorded reports.
 """
 
 from __future__ import annotations
@@ -52,13 +53,14 @@ class TroubleError(Exception):
 NO_CLI = Trouble(
     "no_cli",
     "The Claude Code CLI was not found.",
-    "Install the package `claude-agent-sdk`, which brings it, or set FAMILIAR_CLAUDE_CLI to its path; "
-    "`familiar doctor` shows where it is looked for.",
+    "Install the package `claude-agent-sdk`, which brings it, or set FAMILIAR_CLAUDE_CLI to its "
+    "path; `familiar doctor` shows where it is looked for.",
 )
 NOT_SIGNED_IN = Trouble(
     "not_signed_in",
     "You are not signed in to Claude.",
-    "Run %claude_auth here or `familiar login` in a terminal, or set ANTHROPIC_API_KEY before the kernel starts. "
+    "Run %claude_auth here or `familiar login` in a terminal, or set ANTHROPIC_API_KEY before the "
+    "kernel starts. "
     "To try it without an account, start the kernel with --rehearsal.",
 )
 REFUSED = Trouble(
@@ -94,7 +96,8 @@ SERVER_ERROR = Trouble(
 UNREACHABLE = Trouble(
     "unreachable",
     "The endpoint could not be reached.",
-    "Check the network, the proxy and ANTHROPIC_BASE_URL (%claude_status shows the endpoint), then run the cell again.",
+    "Check the network, the proxy and ANTHROPIC_BASE_URL (%claude_status shows the endpoint), then "
+    "run the cell again.",
 )
 BROKEN_STREAM = Trouble(
     "broken_stream",
@@ -109,7 +112,8 @@ CONTEXT_TOO_LONG = Trouble(
 BUDGET_REACHED = Trouble(
     "budget_reached",
     "The budget for this kernel's familiar is used up.",
-    "Raise `Familiar.max_budget_usd` in the configuration, or begin a fresh session with %claude_reset.",
+    "Raise `Familiar.max_budget_usd` in the configuration, or begin a fresh session with "
+    "%claude_reset.",
 )
 TOO_MANY_STEPS = Trouble(
     "too_many_steps",
@@ -141,7 +145,9 @@ CLI_DIED = Trouble(
     "The Claude Code CLI ended in the middle of the turn.",
     "Run the cell again: it starts anew and takes the conversation up where it was.",
 )
-PROMPT_TOO_LONG = Trouble("prompt_too_long", "The prompt is too long.", "Put the text into a file and name the file.")
+PROMPT_TOO_LONG = Trouble(
+    "prompt_too_long", "The prompt is too long.", "Put the text into a file and name the file."
+)
 UNKNOWN = Trouble(
     "unknown",
     "The turn failed.",
@@ -168,10 +174,15 @@ _BY_STATUS = {
     429: RATE_LIMITED,
     529: OVERLOADED,
 }
-# Texts are the weakest evidence (they change with the CLI), so they come last but for the two cases that
-# share a status with others.
+# Texts are the weakest evidence (they change with the CLI), so they come last but for the two cases
+# that share a status with others.
 _TEXT_FIRST = (
-    (re.compile(r"prompt is too long|context (window|limit)|exceeds? the maximum .*tokens", re.I), CONTEXT_TOO_LONG),
+    (
+        re.compile(
+            r"prompt is too long|context (window|limit)|exceeds? the maximum .*tokens", re.I
+        ),
+        CONTEXT_TOO_LONG,
+    ),
     (re.compile(r"credit balance|billing", re.I), BILLING),
 )
 _TEXT_LAST = (
@@ -180,15 +191,17 @@ _TEXT_LAST = (
     (re.compile(r"rate.?limit|usage limit|limit reached", re.I), RATE_LIMITED),
     (
         re.compile(
-            r"ECONNREFUSED|ENOTFOUND|EHOSTUNREACH|ETIMEDOUT|unable to connect|could not connect|connection refused"
-            r"|getaddrinfo|ConnectionRefused|FailedToOpenSocket|certificate",
+            r"ECONNREFUSED|ENOTFOUND|EHOSTUNREACH|ETIMEDOUT|getaddrinfo|certificate"
+            r"|ConnectionRefused|FailedToOpenSocket"
+            r"|unable to connect|could not connect|connection refused",
             re.I,
         ),
         UNREACHABLE,
     ),
     (
         re.compile(
-            r"ECONNRESET|socket (hang up|connection was closed)|connection (closed|error|reset|terminated)"
+            r"ECONNRESET|socket (hang up|connection was closed)"
+            r"|connection (closed|error|reset|terminated)"
             r"|stream|terminated|incomplete|unexpected end|parse JSON|timed? ?out",
             re.I,
         ),
@@ -198,7 +211,12 @@ _TEXT_LAST = (
 
 
 def classify(
-    *, cli_error: str | None = None, status: int | None = None, subtype: str = "", text: str = "", stderr: str = ""
+    *,
+    cli_error: str | None = None,
+    status: int | None = None,
+    subtype: str = "",
+    text: str = "",
+    stderr: str = "",
 ) -> Trouble:
     """Return the trouble that these reports of one failed turn describe.
 

@@ -1,9 +1,10 @@
 """A kernel's familiar, as the kernel sees it: one conversation, whichever host serves it just now.
 
-What lasts as long as the kernel lives here: the session's UUID, how many turns it has had, the settings. What
-comes and goes is the host: it is started when the kernel boots, again when a prompt finds none, and it is let go
-after a long silence; each new one resumes the session. Whatever happens to a host, every turn that was begun
-ends exactly once, with its answer, as stopped, or with a :class:`~.errors.Trouble`.
+What lasts as long as the kernel lives here: the session's UUID, how many turns it has had, the
+settings. What comes and goes is the host: it is started when the kernel boots, again when a prompt
+finds none, and it is let go after a long silence; each new one resumes the session. Whatever
+happens to a host, every turn that was begun ends exactly once, with its answer, as stopped, or with
+a :class:`~.errors.Trouble`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ from .protocol import (
 log = logging.getLogger(__name__)
 
 STOP_GRACE = 0.5
-"""Seconds that the host has to end a stopped turn itself (it needs 0.02 to 0.1), before the kernel ends it."""
+"""Seconds that the host has to end a stopped turn itself (it needs 0.02 to 0.1), before the kernel
+ends it."""
 HOST_GRACE = 15.0
 """Seconds, beyond ``start_timeout``, that a host has from its start to its Ready."""
 
@@ -82,37 +84,53 @@ class Turn:
 class Familiar(Configurable):
     """The familiar of one kernel."""
 
-    model = Unicode("", help="Claude's model, by name or alias; empty means the CLI's own default.").tag(config=True)
-    effort = Enum(EFFORTS, "", help="How much effort Claude puts into answers; empty means its default.").tag(
+    model = Unicode(
+        "", help="Claude's model, by name or alias; empty means the CLI's own default."
+    ).tag(config=True)
+    effort = Enum(
+        EFFORTS, "", help="How much effort Claude puts into answers; empty means its default."
+    ).tag(config=True)
+    thinking = Bool(True, help="Whether Claude thinks before it answers, and shows it.").tag(
         config=True
     )
-    thinking = Bool(True, help="Whether Claude thinks before it answers, and shows it.").tag(config=True)
     max_budget_usd = Float(
         0.0, min=0.0, help="US dollars that one host of this familiar may spend; 0 means no limit."
     ).tag(config=True)
     max_prompt_bytes = Integer(
-        600_000, min=1, help="Bytes (UTF-8) of the longest prompt that is sent; a longer one is refused."
+        600_000,
+        min=1,
+        help="Bytes (UTF-8) of the longest prompt that is sent; a longer one is refused.",
     ).tag(config=True)
-    start_timeout = Float(90.0, min=1.0, help="Seconds that the CLI has to start before a turn fails.").tag(config=True)
+    start_timeout = Float(
+        90.0, min=1.0, help="Seconds that the CLI has to start before a turn fails."
+    ).tag(config=True)
     hibernate_after = Float(
-        1800.0, min=0.0, help="Seconds without a prompt after which the host is let go, to free memory; 0: never."
+        1800.0,
+        min=0.0,
+        help="Seconds without a prompt after which the host is let go, to free memory; 0: never.",
     ).tag(config=True)
     start_at_boot = Bool(
-        True, help="Start the session when the kernel boots (in the background), not with the first prompt."
+        True,
+        help="Start the session when the kernel boots, not with the first prompt.",
     ).tag(config=True)
-    cli_path = Unicode("", help="The Claude Code CLI; empty means the one that claude-agent-sdk brings.").tag(
-        config=True
-    )
+    cli_path = Unicode(
+        "", help="The Claude Code CLI; empty means the one that claude-agent-sdk brings."
+    ).tag(config=True)
     host_python = Unicode(
-        "", help="Interpreter that runs the host, if it is to live in another environment than the kernel."
+        "",
+        help="Interpreter that runs the host, if it lives in another environment than the kernel.",
     ).tag(config=True)
     env = Dict(
-        value_trait=Unicode(), key_trait=Unicode(), help="Environment variables for the CLI, over the kernel's own."
+        value_trait=Unicode(),
+        key_trait=Unicode(),
+        help="Environment variables for the CLI, over the kernel's own.",
     ).tag(config=True)
     rehearsal = Bool(
-        help="Talk to the embedded rehearsal, a scripted stand-in, and not to Claude. Every answer says so."
+        help="Talk to the embedded rehearsal, a script, and not to Claude; every answer says so."
     ).tag(config=True)
-    rehearsal_script = Unicode(help="The rehearsal's script (YAML); empty means the built-in one.").tag(config=True)
+    rehearsal_script = Unicode(
+        help="The rehearsal's script (YAML); empty means the built-in one."
+    ).tag(config=True)
 
     @default("rehearsal")
     def _rehearsal_from_environment(self) -> bool:
@@ -143,7 +161,7 @@ class Familiar(Configurable):
         self._idle_since = time.monotonic()
         self._closed = False
 
-    # -- the host's life -----------------------------------------------------------------------------------
+    # -- the host's life --
 
     @property
     def state(self) -> str:
@@ -187,15 +205,27 @@ class Familiar(Configurable):
     def _settings(self) -> dict[str, Any]:
         settings = {
             name: getattr(self, name)
-            for name in ("model", "effort", "thinking", "max_budget_usd", "start_timeout", "cli_path", "env")
+            for name in (
+                "model",
+                "effort",
+                "thinking",
+                "max_budget_usd",
+                "start_timeout",
+                "cli_path",
+                "env",
+            )
         }
         if self.rehearsal:
             state = Path(jupyter_data_dir()) / "familiar-rehearsal"
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            settings |= {"rehearsal": True, "rehearsal_script": self.rehearsal_script, "state_dir": str(state)}
+            settings |= {
+                "rehearsal": True,
+                "rehearsal_script": self.rehearsal_script,
+                "state_dir": str(state),
+            }
         return settings
 
-    # -- turns ---------------------------------------------------------------------------------------------
+    # -- turns --
 
     def begin(self, text: str, options: dict[str, Any], view: View) -> Turn:
         """Begin a turn and return at once.
@@ -206,18 +236,20 @@ class Familiar(Configurable):
             view: where the answer shows.
 
         Raises:
-            errors.TroubleError: the prompt is longer than ``max_prompt_bytes``, or this process was forked off
+            errors.TroubleError: the prompt is longer than ``max_prompt_bytes``, or this process was
+            forked off
                 the kernel's.
         """
         if os.getpid() != self._pid:
             raise errors.TroubleError(
                 Trouble(
                     "forked",
-                    "The familiar belongs to the kernel's own process, and this is one forked off it.",
+                    "The familiar belongs to the kernel's own process; this one was forked off it.",
                     "Ask from a cell, or from a thread of the kernel.",
                 )
             )
-        # Half a surrogate pair is no character: Claude gets U+FFFD in its place, as any text file would.
+        # Half a surrogate pair is no character: Claude gets U+FFFD in its place, as any text file
+        # would.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         size = len(text.encode())
         if size > self.max_prompt_bytes:
@@ -225,7 +257,7 @@ class Familiar(Configurable):
                 Trouble(
                     errors.PROMPT_TOO_LONG.kind,
                     f"The prompt has {size:,} bytes; at most {self.max_prompt_bytes:,} are sent.",
-                    "Put the text into a file and name the file, or raise `Familiar.max_prompt_bytes`.",
+                    "Put the text into a file and name it, or raise `Familiar.max_prompt_bytes`.",
                 )
             )
         with self._lock:
@@ -237,7 +269,8 @@ class Familiar(Configurable):
         return turn
 
     def stop(self, turn: Turn) -> None:
-        """End a turn; its ``done`` comes within :data:`STOP_GRACE`, whether the host answers or not."""
+        """End a turn; its ``done`` comes within :data:`STOP_GRACE`, whether the host answers or
+        not."""
         with self._lock:
             if turn.id not in self._turns or turn.stop_by is not None:
                 return
@@ -276,7 +309,7 @@ class Familiar(Configurable):
             )
         )
 
-    # -- settings and questions ----------------------------------------------------------------------------
+    # -- settings and questions --
 
     def configure(self, **settings: Any) -> None:
         """Change ``model``, ``effort`` or ``thinking`` from the next turn on.
@@ -291,7 +324,8 @@ class Familiar(Configurable):
                 self._link.send(Configure(settings))
 
     def reset(self) -> str:
-        """Forget the conversation and return the new session's UUID. Turns under way are stopped."""
+        """Forget the conversation and return the new session's UUID. Turns under way are
+        stopped."""
         for turn in self.turns():
             self.stop(turn)
         with self._lock:
@@ -309,7 +343,8 @@ class Familiar(Configurable):
                 self._link.send(Reconnect())
 
     def question(self, what: str, timeout: float) -> dict[str, Any]:
-        """Ask the host about itself: ``status`` or ``auth``. ``error`` in the answer says why there is none.
+        """Ask the host about itself: ``status`` or ``auth``. ``error`` in the answer says why there
+        is none.
 
         Blocks for up to ``timeout`` seconds.
         """
@@ -327,7 +362,7 @@ class Familiar(Configurable):
             with self._lock:
                 self._replies.pop(identifier, None)
 
-    # -- called in the link's thread -----------------------------------------------------------------------
+    # -- called in the link's thread --
 
     def _on_message(self, message: Message) -> None:
         match message:
@@ -409,7 +444,8 @@ class Familiar(Configurable):
 
 
 def _existing_directory() -> str:
-    """Return the kernel's working directory, or the home where it has been deleted under the kernel."""
+    """Return the kernel's working directory, or the home where it has been deleted under the
+    kernel."""
     try:
         return os.getcwd()
     except OSError:

@@ -1,15 +1,15 @@
 """The host: the familiar's own process, where claude-agent-sdk and the Claude Code CLI live.
 
-``python -m familiar_kernel.familiar.host FD`` serves one link on the socket that it inherited as FD. It takes
-messages as they come and runs turns one after another; it ends when the link does, which is when its kernel
-does, and takes the CLI with it. It keeps nothing that the kernel needs: if it dies, another one resumes.
+``python -m familiar_kernel.familiar.host FD`` serves one link on the socket that it inherited as
+FD. It takes messages as they come and runs turns one after another; it ends when the link does,
+which is when its kernel does, and takes the CLI with it. It keeps nothing that the kernel needs: if
+it dies, another one resumes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -17,18 +17,17 @@ import signal
 import socket
 import sys
 import tempfile
-import time
+from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
 from . import errors
-from .auth import child_environment, sign_in_state
+from .auth import child_environment, cli_version, sign_in_state
 from .cli_path import find_cli
 from .errors import Trouble, TroubleError
 from .protocol import (
-    PROTOCOL_VERSION,
     Ask,
     Configure,
     HostFailed,
@@ -51,46 +50,48 @@ from .session import Session, Settings, kill_children
 log = logging.getLogger(__name__)
 
 ORPHAN_POLL = 0.5
-"""Seconds between two looks at whether the kernel lives. The link's end tells at once, but not when a process
-that the user's code forked off still holds the kernel's end of the socket."""
+"""Seconds between two looks at whether the kernel lives. The link's end tells at once, but not when
+a process that the user's code forked off still holds the kernel's end of the socket."""
 MAX_LINK_LINE = 64 * 1024 * 1024
 """Bytes of the longest message that the kernel may send (prompts are bounded long before)."""
 LEAD_ELSEWHERE = (
-    "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX",
-    "CLAUDE_CODE_USE_FOUNDRY", "ANTHROPIC_MODEL", "ANTHROPIC_CUSTOM_HEADERS",
-)  # fmt: skip
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_CUSTOM_HEADERS",
+    "ANTHROPIC_MODEL",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_FOUNDRY",
+    "CLAUDE_CODE_USE_VERTEX",
+)
 """Variables that would lead the CLI past the rehearsal, to a real account or another provider."""
 
 
 class Host:
     """Serves one link: reads messages, answers questions, and runs the turns in order."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, start: Start
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._start = start
+        self._settings = Settings.from_dict(start.settings)
+        self._session = Session(start.session_id, self._settings, exists=start.resume)
         self._queue: asyncio.Queue[Prompt | Reset | Reconnect | None] = asyncio.Queue()
         self._waiting: dict[str, Prompt] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._rehearsal: Any = None
         self._state_dir: str | None = None
-        self._start: Start
-        self._settings = Settings()
-        self._session: Session | None = None
 
     async def serve(self) -> None:
         """Serve until the kernel closes the link."""
-        line = await self._reader.readline()
-        if not line:
-            return
-        start = decode(line)
-        if not isinstance(start, Start):
-            raise ProtocolError(f"the link's first message must be Start, not {type(start).__name__}")
-        self._start = start
         serving = asyncio.create_task(self._run_queue(), name="familiar-host-queue")
         orphaned = asyncio.create_task(_parent_ended(os.getppid()), name="familiar-host-parent")
         reading = asyncio.create_task(self._read_link(), name="familiar-host-link")
         try:
-            done, _ = await asyncio.wait({serving, orphaned, reading}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                {serving, orphaned, reading}, return_when=asyncio.FIRST_COMPLETED
+            )
             for task in done:
                 task.result()
         finally:
@@ -99,20 +100,18 @@ class Host:
             await self._close()
 
     async def _close(self) -> None:
-        if hasattr(self, "_session"):
-            await self._session.disconnect()
+        await self._session.disconnect()
         kill_children()
-        if self._rehearsal is not None:
-            await self._rehearsal.stop()
         if self._state_dir:
             shutil.rmtree(self._state_dir, ignore_errors=True)
 
     def send(self, message: Message) -> None:
-        """Put a message on the link. One that finds the kernel gone is dropped: the host is about to end."""
+        """Put a message on the link. One that finds the kernel gone is dropped: the host is about
+        to end."""
         if not self._writer.is_closing():
             self._writer.write(encode(message))
 
-    # -- reading -------------------------------------------------------------------------------------------
+    # -- reading --
 
     async def _read_link(self) -> None:
         while line := await self._reader.readline():
@@ -137,7 +136,11 @@ class Host:
     def _interrupt(self, turn: str) -> None:
         prompt = self._waiting.pop(turn, None)
         if prompt is not None:
-            self.send(TurnFinished(turn, "stopped", number=prompt.number, session_id=self._session.session_id))
+            self.send(
+                TurnFinished(
+                    turn, "stopped", number=prompt.number, session_id=self._session.session_id
+                )
+            )
         else:
             self._session.stop(turn)
 
@@ -146,7 +149,7 @@ class Host:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    # -- turns ---------------------------------------------------------------------------------------------
+    # -- turns --
 
     async def _run_queue(self) -> None:
         try:
@@ -163,21 +166,31 @@ class Host:
                     self.send(await self._session.run(prompt, self.send))
                 case Reset(session_id=session_id):
                     await self._session.disconnect()
-                    self._session = self._new_session(session_id, exists=False)
+                    self._session = Session(
+                        session_id,
+                        self._settings,
+                        exists=False,
+                        rehearsal=self._rehearsal is not None,
+                    )
                     await self._connect_quietly()
                 case Reconnect():
                     await self._session.disconnect()
                     await self._connect_quietly()
 
     async def _refuse_all(self, trouble: Trouble) -> None:
-        """Serve nobody, and say why: what is missing is missing until the kernel is started otherwise."""
+        """Serve nobody, and say why: what is missing is missing until the kernel is started
+        otherwise."""
         self.send(HostFailed(trouble.as_dict()))
         self.send(Ready({"pid": os.getpid(), "connected": False}))
         while True:
             prompt = await self._queue.get()
             if isinstance(prompt, Prompt):
                 self._waiting.pop(prompt.turn, None)
-                self.send(TurnFinished(prompt.turn, "failed", error=trouble.as_dict(), number=prompt.number))
+                self.send(
+                    TurnFinished(
+                        prompt.turn, "failed", error=trouble.as_dict(), number=prompt.number
+                    )
+                )
 
     async def _connect_quietly(self) -> None:
         """Connect; a failure is told for the status, and the next prompt tries again."""
@@ -186,29 +199,29 @@ class Host:
         except TroubleError as err:
             self.send(HostFailed(err.trouble.as_dict()))
 
-    def _new_session(self, session_id: str, *, exists: bool) -> Session:
-        return Session(session_id, self._settings, exists=exists, rehearsal=self._rehearsal is not None)
-
     async def _prepare(self) -> None:
-        """Find the CLI and, where it is wanted, start the rehearsal; the session is made, but not connected."""
+        """Find the CLI and, where it is wanted, start the rehearsal; nothing is connected yet."""
         wanted = self._start.settings
-        self._settings = Settings.from_dict(wanted)
-        cli = find_cli(self._settings.cli_path)
         env = dict(self._settings.env)
         if wanted.get("rehearsal"):
-            env |= await self._start_rehearsal(str(wanted.get("rehearsal_script") or ""), wanted.get("state_dir"))
-        self._settings = Settings.from_dict({**wanted, "cli_path": str(cli or ""), "env": env})
-        self._session = self._new_session(self._start.session_id, exists=self._start.resume)
+            script = str(wanted.get("rehearsal_script") or "")
+            env |= await self._start_rehearsal(script, wanted.get("state_dir"))
+            self._session.rehearsal = True
+        cli = str(find_cli(self._settings.cli_path) or "")
+        self._settings = replace(self._settings, cli_path=cli, env=env)
+        self._session.settings = self._settings
 
     async def _start_rehearsal(self, script: str, state_dir: str | None) -> dict[str, str]:
-        """Serve the rehearsal inside this process and return the environment that leads the CLI to it.
+        """Serve the rehearsal inside this process and return the environment that leads the CLI to
+        it.
 
-        The CLI gets a configuration directory apart from the person's, so that a rehearsal neither uses a real
-        sign-in nor leaves anything in it. The kernel names the directory where there is one: the session on
-        disk must be found again by the next host.
+        The CLI gets a configuration directory apart from the person's, so that a rehearsal neither
+        uses a real sign-in nor leaves anything in it. The kernel names the directory where there is
+        one: the session on disk must be found again by the next host.
         """
-        from familiar_kernel.rehearsal.script import ScriptError, built_in, load
+        from familiar_kernel.rehearsal.script import built_in, load
         from familiar_kernel.rehearsal.server import Rehearsal
+        from familiar_kernel.rehearsal.validation import ScriptError
 
         try:
             rehearsal = Rehearsal(load(script) if script else built_in())
@@ -227,7 +240,7 @@ class Host:
             "no_proxy": "127.0.0.1,localhost",
         }
 
-    # -- questions -----------------------------------------------------------------------------------------
+    # -- questions --
 
     async def _answer(self, ask: Ask) -> None:
         try:
@@ -247,6 +260,7 @@ class Host:
     async def _status(self) -> dict[str, Any]:
         return {
             **self._facts(),
+            "cli_version": await asyncio.to_thread(cli_version, self._settings.cli_path),
             "sign_in": await self._sign_in(),
             "context": await self._session.context_usage(),
             "cost_usd": self._session.cost_usd,
@@ -282,24 +296,38 @@ async def _parent_ended(parent: int) -> None:
 
 
 async def _main(fd: int) -> None:
-    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fd), limit=MAX_LINK_LINE)
+    reader, writer = await asyncio.open_connection(
+        sock=socket.socket(fileno=fd), limit=MAX_LINK_LINE
+    )
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
     for signum in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(signum, task.cancel)
-    host = Host(reader, writer)
     with contextlib.suppress(asyncio.CancelledError, ConnectionResetError, BrokenPipeError):
-        await host.serve()
+        if line := await reader.readline():
+            start = decode(line)
+            if not isinstance(start, Start):
+                raise ProtocolError(f"the link begins with Start, not {type(start).__name__}")
+            await Host(reader, writer, start).serve()
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Run a host on the socket whose file descriptor is the first argument."""
-    logging.basicConfig(level=os.environ.get("FAMILIAR_LOG_LEVEL", "WARNING").upper(), stream=sys.stderr)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the kernel's terminal is the kernel's alone
+    # What the SDK logs of a CLI that failed, the turn's trouble says already.
+    logging.getLogger("claude_agent_sdk").setLevel(logging.CRITICAL)
+    logging.basicConfig(
+        level=os.environ.get("FAMILIAR_LOG_LEVEL", "WARNING").upper(), stream=sys.stderr
+    )
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C in the kernel's terminal is the kernel's alone
     asyncio.run(_main(int(sys.argv[1])))
-    return 0
+    # All that had to be closed is closed. Taking the SDK's modules down in order takes a third of a
+    # second, in which a kernel that is gone would still seem to have a familiar.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,9 +1,10 @@
 """The link: the socket between a kernel and its host, seen from the kernel.
 
-One thread does everything that touches the socket: it reads, writes, drains the host's stderr, wakes whoever
-asked to be woken, and notices the end. The rest of the kernel only puts messages into its queue. So an
-interrupt can hit the main thread anywhere without tearing a line in two, a host that does not read cannot
-block a cell, and a cell that never yields cannot stop an answer from growing.
+One thread does everything that touches the socket: it reads, writes, drains the host's stderr,
+wakes whoever asked to be woken, and notices the end. The rest of the kernel only puts messages into
+its queue. So an interrupt can hit the main thread anywhere without tearing a line in two, a host
+that does not read cannot block a cell, and a cell that never yields cannot stop an answer from
+growing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 STDERR_KEPT = 8192
 """Bytes of the host's last stderr that are kept for the details of a failure."""
 END_DEADLINE = 3.0
-"""Seconds that a host has to leave after its link was closed; it needs 0.7 s for a CLI that does not listen."""
+"""Seconds that a host has to leave after its link was closed; it needs 0.5 s for a CLI that does
+not listen."""
 
 
 class Link:
@@ -38,10 +40,10 @@ class Link:
     Args:
         start: the first message for the host.
         on_message: called in the link's thread with each message that arrives.
-        on_end: called in the link's thread, once, when the host is gone, with this link and the last of the
-            host's stderr. Not called after :meth:`close`.
-        on_wake: called in the link's thread after every message and whenever its time has come; returns the
-            :func:`time.monotonic` time at which it wants to be called next, or None.
+        on_end: called in the link's thread, once, when the host is gone, with this link and the
+            last of the host's stderr. Not called after :meth:`close`.
+        on_wake: called in the link's thread after every message and whenever its time has come;
+            returns the :func:`time.monotonic` time at which it wants to be called next, or None.
         python: the interpreter that runs the host, which may be another environment's.
         env: the host's environment.
         cwd: the host's working directory.
@@ -65,7 +67,8 @@ class Link:
         self._stderr = b""
         self._closing = False
         self._pid = os.getpid()
-        # A line of its own wakes the thread: it must work from any thread and from a signal handler.
+        # A line of its own wakes the thread: it must work from any thread and from a signal
+        # handler.
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         os.set_blocking(self._wake_read, False)
@@ -95,7 +98,9 @@ class Link:
     def send(self, message: Message) -> None:
         """Queue a message. Never blocks; what a dead host did not get is told by ``on_end``."""
         if os.getpid() != self._pid:
-            raise RuntimeError("the familiar belongs to the kernel's own process, not to one forked off it")
+            raise RuntimeError(
+                "the familiar belongs to the kernel's own process, not to one forked off it"
+            )
         self._outgoing.append(encode(message))
         self.wake()
 
@@ -114,7 +119,7 @@ class Link:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    # -- the thread ----------------------------------------------------------------------------------------
+    # -- the thread --
 
     def _run(self) -> None:
         try:
@@ -143,7 +148,9 @@ class Link:
             if wanted != watched:
                 selector.modify(self._socket, wanted)
                 watched = wanted
-            for key, mask in selector.select(None if due is None else max(0.0, due - time.monotonic())):
+            for key, mask in selector.select(
+                None if due is None else max(0.0, due - time.monotonic())
+            ):
                 if key.fileobj is self._socket:
                     if mask & selectors.EVENT_WRITE:
                         outgoing = outgoing[self._socket.send(outgoing) :]
@@ -199,7 +206,8 @@ class Link:
             self.process.wait(END_DEADLINE)
         except subprocess.TimeoutExpired:
             log.warning("the familiar's host did not leave and is killed")
-        # Also where the host is gone already: a host that was killed leaves its CLI in the same process group.
+        # Also where the host is gone already: a host that was killed leaves its CLI in the same
+        # process group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

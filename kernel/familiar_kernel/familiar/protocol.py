@@ -1,11 +1,12 @@
 """What travels on the link: one JSON object a line, each line one of the messages below.
 
-The kernel and its host share nothing but this module. It knows neither the kernel's side (ipykernel)
-nor the host's side (claude-agent-sdk), so both can import it and either can be replaced.
+The kernel and its host share nothing but this module. It knows neither the kernel's side
+(ipykernel) nor the host's side (claude-agent-sdk), so both can import it and either can be
+replaced.
 
-A message is a frozen dataclass. On the wire it is its fields plus ``"type"``, the class's name. Unknown
-fields are dropped on arrival, so that a kernel and a host of neighbouring versions understand each other;
-an unknown type is a :class:`ProtocolError`.
+A message is a frozen dataclass. On the wire it is its fields plus ``"type"``, the class's name.
+Unknown fields are dropped on arrival, so that a kernel and a host of neighbouring versions
+understand each other; an unknown type is a :class:`ProtocolError`.
 """
 
 from __future__ import annotations
@@ -26,17 +27,15 @@ class ProtocolError(ValueError):
     """A line on the link that is no message: not JSON, or of no type that this version knows."""
 
 
-# ---------------------------------------------------------------------------------------------------------
-# From the kernel to its host
-# ---------------------------------------------------------------------------------------------------------
+# -- From the kernel to its host --
 
 
 @dataclass(frozen=True)
 class Start:
     """The first line on every link: which session the host holds, and with which settings.
 
-    ``resume`` says that the session exists already (an earlier host of this kernel made it), which is state
-    of its own: a first turn that was killed leaves a session behind as well.
+    ``resume`` says that the session exists already (an earlier host of this kernel made it), which
+    is state of its own: a first turn that was killed leaves a session behind as well.
     """
 
     session_id: str
@@ -92,14 +91,13 @@ class Reconnect:
     """Start the CLI anew and resume the session, for example after a sign-in."""
 
 
-# ---------------------------------------------------------------------------------------------------------
-# From the host to the kernel
-# ---------------------------------------------------------------------------------------------------------
+# -- From the host to the kernel --
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The host is up and its CLI answers. ``facts`` are for people: versions, paths, endpoint, pids."""
+    """The host is up and its CLI answers. ``facts`` are for people: versions, paths, endpoint,
+    pids."""
 
     facts: dict[str, Any]
     protocol: int = PROTOCOL_VERSION
@@ -114,10 +112,11 @@ class TurnStarted:
 
 @dataclass(frozen=True)
 class MessageBegan:
-    """The model starts one of the messages of which a turn is made (thinking, text and tools follow).
+    """The model starts one of the messages of which a turn is made (thinking, text and tools
+    follow).
 
-    With ``again`` the message under way was cut off and is now told anew: whatever the turn has brought
-    since the MessageBegan before this one is void and is to be dropped from the answer.
+    With ``again`` the message under way was cut off and is now told anew: whatever the turn has
+    brought since the MessageBegan before this one is void and is to be dropped from the answer.
     """
 
     turn: str
@@ -142,14 +141,16 @@ class TextDelta:
 
 @dataclass(frozen=True)
 class ToolUse:
-    """A tool that Claude uses: once when it starts and once more, with the same ``id``, when it ends."""
+    """A tool that Claude uses: once when it starts and once more, with the same ``id``, when it
+    ends."""
 
     turn: str
     id: str
     name: str
     """The tool's name as people know it: ``Bash``, ``Read``, ``WebSearch``."""
     summary: str
-    """One line that says on what: a command, a path, a query. Plain text, not Markdown; never empty lines."""
+    """One line that says on what: a command, a path, a query. Plain text, not Markdown; never empty
+    lines."""
     state: Literal["running", "done", "failed"]
 
 
@@ -168,8 +169,8 @@ class TurnFinished:
     turn: str
     outcome: Outcome
     error: dict[str, Any] | None = None
-    """For ``failed``: ``kind`` (a name in :mod:`familiar_kernel.familiar.errors`), ``message`` (one sentence),
-    ``advice`` (what to do next), ``details`` (stderr and the like, may be empty)."""
+    """For ``failed``: ``kind`` (a name in :mod:`familiar_kernel.familiar.errors`), ``message`` (one
+    sentence), ``advice`` (what to do next), ``details`` (stderr and the like, may be empty)."""
     number: int = 0
     """The prompt's ``number``."""
     session_id: str = ""
@@ -194,16 +195,17 @@ class Reply:
 
 @dataclass(frozen=True)
 class HostFailed:
-    """The host cannot serve (no CLI, no start before the deadline, ...); ``error`` as in TurnFinished."""
+    """The host cannot serve (no CLI, no start before the deadline, ...); ``error`` as in
+    TurnFinished."""
 
     error: dict[str, Any]
 
 
+TurnEvent = TurnStarted | MessageBegan | ThinkingDelta | TextDelta | ToolUse | Notice | TurnFinished
 Message = (
     Start | Prompt | Interrupt | Configure | Ask | Reset | Reconnect
-    | Ready | TurnStarted | MessageBegan | ThinkingDelta | TextDelta | ToolUse | Notice | TurnFinished | Reply | HostFailed
+    | Ready | TurnEvent | Reply | HostFailed
 )  # fmt: skip
-TurnEvent = TurnStarted | MessageBegan | ThinkingDelta | TextDelta | ToolUse | Notice | TurnFinished
 
 _TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in Message.__args__}
 _FIELDS = {name: frozenset(f.name for f in dataclasses.fields(cls)) for name, cls in _TYPES.items()}
@@ -229,5 +231,7 @@ def decode(line: bytes) -> Message:
         known = _FIELDS[name]
         message: Message = _TYPES[name](**{k: v for k, v in data.items() if k in known})
     except (ValueError, KeyError, TypeError, AttributeError) as err:
-        raise ProtocolError(f"not a message of the familiar's link: {line[:200]!r} ({err})") from err
+        raise ProtocolError(
+            f"not a message of the familiar's link: {line[:200]!r} ({err})"
+        ) from err
     return message

@@ -1,13 +1,15 @@
-"""The Claude session of one host: one persistent client of claude-agent-sdk, kept alive across turns.
+"""The Claude session of one host: one persistent client of claude-agent-sdk, kept alive across
+turns.
 
-A session is three things that fail apart from each other: the session on disk (made by the first prompt, known
-by its UUID), the CLI's process, and the turn under way. :class:`Session` joins them: a CLI that died, or that
-would not let go of a turn, is ended with all its children and the next turn starts another, which resumes the
-session on disk. Settings that the CLI takes only at its start (effort, thinking) are changed the same way.
+A session is three things that fail apart from each other: the session on disk (made by the first
+prompt, known by its UUID), the CLI's process, and the turn under way. :class:`Session` joins them:
+a CLI that died, or that would not let go of a turn, is ended with all its children and the next
+turn starts another, which resumes the session on disk. Settings that the CLI takes only at its
+start (effort, thinking) are changed the same way.
 
-Facts this rests on (claude-agent-sdk 0.2, CLI 2.1): an interrupt sent before the turn's ``init`` message is
-lost; ``--session-id`` of a session that exists is refused, as is ``--resume`` of one that does not; prompts may
-carry a UUID, and results name the prompts they answer.
+Facts this rests on (claude-agent-sdk 0.2, CLI 2.1): an interrupt sent before the turn's ``init``
+message is lost; ``--session-id`` of a session that exists is refused, as is ``--resume`` of one
+that does not; prompts may carry a UUID, and results name the prompts they answer.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from claude_agent_sdk import (
     CLIConnectionError,
     CLINotFoundError,
     Message,
+    ProcessError,
     ResultMessage,
     SystemMessage,
 )
@@ -43,19 +46,22 @@ log = logging.getLogger(__name__)
 Emit = Callable[[TurnEvent], None]
 
 MAX_LINE = 20 * 1024 * 1024
-"""Bytes of one message from the CLI (the SDK's own bound, 1 MiB, is less than one image and kills its reader)."""
+"""Bytes of one message from the CLI (the SDK's own bound, 1 MiB, is less than one image and kills
+its reader)."""
 STOP_DEADLINE = 2.0
 """Seconds that the CLI has to end an interrupted turn before it is ended itself."""
-CLOSE_DEADLINE = 0.7
-"""Seconds that the CLI has to write its session and leave, after its standard input was closed."""
+CLOSE_DEADLINE = 0.3
+"""Seconds that the CLI has to leave after its standard input was closed (an idle one needs 0.03;
+one in the middle of a turn goes on, and is ended)."""
 STDERR_LINES = 40
 """How many of the CLI's last lines on stderr are kept for the details of a failure."""
 
-NOTEBOOK_HINT = """\
-You are the familiar of a Jupyter kernel: the person talks to you from the cells of a notebook, and your answer \
-appears as that cell's output. It is rendered as Markdown with LaTeX ($...$ and $$...$$), fenced code and tables; \
-raw HTML is shown as text. Write for reading in a notebook: short paragraphs, code in fences that name their \
-language."""
+NOTEBOOK_HINT = (
+    "You are the familiar of a Jupyter kernel: the person talks to you from the cells of a "
+    "notebook, and your answer appears as that cell's output. It is rendered as Markdown with "
+    "LaTeX ($...$ and $$...$$), fenced code and tables; raw HTML is shown as text. Write for "
+    "reading in a notebook: short paragraphs, code in fences that name their language."
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,9 @@ class Session:
     All its methods run in one asyncio task, the host's serving task, but for :meth:`stop`.
     """
 
-    def __init__(self, session_id: str, settings: Settings, *, exists: bool, rehearsal: bool) -> None:
+    def __init__(
+        self, session_id: str, settings: Settings, *, exists: bool, rehearsal: bool = False
+    ) -> None:
         self.session_id = session_id
         self.settings = settings
         self.rehearsal = rehearsal
@@ -103,7 +111,7 @@ class Session:
         self._serving: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    # -- the CLI's life ------------------------------------------------------------------------------------
+    # -- the CLI's life --
 
     @property
     def connected(self) -> bool:
@@ -111,7 +119,8 @@ class Session:
         return self._client is not None and self._pump is not None and not self._pump.done()
 
     async def connect(self, wanted: Settings | None = None) -> None:
-        """Start the CLI, under ``--resume`` where the session exists and ``--session-id`` where it does not.
+        """Start the CLI, under ``--resume`` where the session exists and ``--session-id`` where it
+        does not.
 
         Raises:
             TroubleError: there is no CLI, or it did not answer in time, or it refused both ways.
@@ -121,8 +130,9 @@ class Session:
             await self._choose_model(wanted)
             return
         await self.disconnect()
-        # What is known of the session may be wrong in both directions (a first turn that was killed leaves one
-        # behind; one that failed early leaves none), so a refusal is answered by trying the other way once.
+        # What is known of the session may be wrong in both directions (a first turn that was killed
+        # leaves one behind; one that failed early leaves none), so a refusal is answered by trying
+        # the other way once.
         for resume in (self._exists, not self._exists):
             try:
                 await self._connect(wanted, resume=resume)
@@ -154,7 +164,9 @@ class Session:
             raise TroubleError(errors.NO_START.with_details(details)) from err
         self._client = client
         self._client_settings = wanted
-        self._pump = asyncio.create_task(self._read(client, self._inbox), name="familiar-session-reader")
+        self._pump = asyncio.create_task(
+            self._read(client, self._inbox), name="familiar-session-reader"
+        )
 
     async def disconnect(self) -> None:
         """End the CLI and every process that it started. The session on disk stays."""
@@ -183,7 +195,9 @@ class Session:
             model=wanted.model or None,
             effort=wanted.effort or None,  # type: ignore[arg-type]
             # Newer models leave the text of their thinking out unless they are asked for it.
-            thinking={"type": "adaptive", "display": "summarized"} if wanted.thinking else {"type": "disabled"},
+            thinking={"type": "adaptive", "display": "summarized"}
+            if wanted.thinking
+            else {"type": "disabled"},
             max_budget_usd=wanted.max_budget_usd or None,
             system_prompt={"type": "preset", "preset": "claude_code", "append": NOTEBOOK_HINT},
             include_partial_messages=True,
@@ -202,8 +216,11 @@ class Session:
             self._client_settings = wanted
 
     @staticmethod
-    async def _read(client: ClaudeSDKClient, inbox: asyncio.Queue[Message | Exception | None]) -> None:
-        """Move every message into the inbox; None or an exception at the end says that the CLI is gone."""
+    async def _read(
+        client: ClaudeSDKClient, inbox: asyncio.Queue[Message | Exception | None]
+    ) -> None:
+        """Move every message into the inbox; None or an exception at the end says that the CLI is
+        gone."""
         try:
             async for message in client.receive_messages():
                 inbox.put_nowait(message)
@@ -215,10 +232,11 @@ class Session:
     def _stderr_text(self) -> str:
         return "\n".join(self._stderr)
 
-    # -- turns ---------------------------------------------------------------------------------------------
+    # -- turns --
 
     async def run(self, prompt: Prompt, emit: Emit) -> TurnFinished:
-        """Run one turn to its end, sending its events to ``emit``; the returned event is the last one.
+        """Run one turn to its end, sending its events to ``emit``; the returned event is the last
+        one.
 
         Never raises for what Claude, the CLI or the endpoint do: that is the outcome ``failed``.
         """
@@ -242,7 +260,11 @@ class Session:
         cost = None if rehearsal else self._count_cost(reader.result)
         return TurnFinished(
             turn=prompt.turn,
-            outcome="stopped" if stopped or reader.stopped() else "failed" if trouble else "complete",
+            outcome="stopped"
+            if stopped or reader.stopped()
+            else "failed"
+            if trouble
+            else "complete",
             error=trouble.as_dict() if trouble and not stopped else None,
             number=prompt.number,
             session_id=self.session_id,
@@ -255,7 +277,9 @@ class Session:
 
     async def _query(self, prompt: Prompt) -> None:
         assert self._client is not None
-        while not self._inbox.empty():  # of turns that nobody asked for, such as a background task's
+        while (
+            not self._inbox.empty()
+        ):  # of turns that nobody asked for, such as a background task's
             self._inbox.get_nowait()
 
         async def once() -> AsyncIterator[dict[str, Any]]:
@@ -266,15 +290,18 @@ class Session:
                 "uuid": prompt.turn,
             }
             if "@" in prompt.text or prompt.text.lstrip().startswith("/"):
-                # A prompt is literal: no slash command, no file read because of an "@path" in it. Only where it
-                # matters, since the CLI leaves its own context (CLAUDE.md, skills) out of such a message.
+                # A prompt is literal: no slash command, no file read because of an "@path" in it.
+                # Only where it matters, since the CLI leaves its own context (CLAUDE.md, skills)
+                # out of such a message.
                 message["client_composed"] = True
             yield message
 
         try:
             await self._client.query(once())
         except CLIConnectionError as err:
-            raise TroubleError(errors.CLI_DIED.with_details(f"{err}\n{self._stderr_text()}")) from err
+            raise TroubleError(
+                errors.CLI_DIED.with_details(f"{err}\n{self._stderr_text()}")
+            ) from err
         self._exists = True
 
     async def _read_turn(self, reader: TurnReader, prompt: Prompt, emit: Emit) -> None:
@@ -287,7 +314,9 @@ class Session:
                     asked_to_stop = True
                     self._send_interrupt()
             try:
-                async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                async with asyncio.timeout(
+                    None if deadline is None else max(0.0, deadline - time.monotonic())
+                ):
                     message = await self._inbox.get()
             except TimeoutError:
                 log.info("turn %s would not stop: its CLI is ended", prompt.turn)
@@ -297,17 +326,41 @@ class Session:
                 continue
             if message is None or isinstance(message, Exception):
                 await self.disconnect()
+                how = (
+                    f"exit code {message.exit_code}"
+                    if isinstance(message, ProcessError)
+                    else message or ""
+                )
                 raise TroubleError(
-                    errors.CLI_DIED.with_details(f"{message or ''}\n{self._stderr_text()}")
+                    errors.CLI_DIED.with_details(f"{how}\n{self._stderr_text()}")
                 ) from message
-            begun = begun or (isinstance(message, SystemMessage) and message.subtype == "init")
+            if isinstance(message, SystemMessage):
+                begun = begun or message.subtype == "init"
+                if _refuses_the_sign_in(message):
+                    self._send_interrupt()
+                    await self._drain()
+                    raise TroubleError(errors.NOT_SIGNED_IN.with_details(self._stderr_text()))
             if isinstance(message, ResultMessage) and not _answers(message, prompt.turn):
                 continue
             for event in reader.feed(message):
                 emit(event)
 
+    async def _drain(self) -> None:
+        """Read on to the end of a turn that is given up; a CLI that does not end it is ended."""
+        try:
+            async with asyncio.timeout(STOP_DEADLINE):
+                while not isinstance(message := await self._inbox.get(), ResultMessage):
+                    if message is None or isinstance(message, Exception):
+                        break
+                else:
+                    return
+        except TimeoutError:
+            pass
+        await self.disconnect()
+
     def stop(self, turn: str) -> None:
-        """Ask for the end of the turn under way. Returns at once; :meth:`run` returns soon after."""
+        """Ask for the end of the turn under way. Returns at once; :meth:`run` returns soon
+        after."""
         if self._serving == turn:
             self._stopping = turn
             self._inbox.put_nowait(_StopMark())
@@ -337,10 +390,11 @@ class Session:
         self.cost_usd += cost
         return cost
 
-    # -- questions about the session -----------------------------------------------------------------------
+    # -- questions about the session --
 
     async def context_usage(self) -> dict[str, Any]:
-        """Return how much of the model's context is used: ``tokens``, ``most``, ``percent``, ``model``."""
+        """Return how much of the model's context is used: ``tokens``, ``most``, ``percent``,
+        ``model``."""
         if not self.connected or self._client is None:
             return {}
         usage = await self._client.get_context_usage()
@@ -357,21 +411,44 @@ class _StopMark(Exception):
 
 
 def _answers(result: ResultMessage, turn: str) -> bool:
-    """Whether a result belongs to the turn; results of turns that nobody asked for name another or an origin."""
+    """Whether a result belongs to the turn; results of turns that nobody asked for name another or
+    an origin."""
     if result.user_message_uuids:
         return turn in result.user_message_uuids
     return result.user_message_uuid in (None, turn) and result.origin is None
 
 
+def _refuses_the_sign_in(message: SystemMessage) -> bool:
+    """Whether the CLI is about to try a refused sign-in a third time: it would go on for
+    minutes."""
+    data = message.data
+    return (
+        message.subtype == "api_retry"
+        and data.get("error") == "authentication_failed"
+        and int(data.get("attempt") or 0) > 1
+    )
+
+
 def _is_about_the_session(details: str) -> bool:
     text = details.lower()
-    return "already in use" in text or "no conversation found" in text or "session" in text and "not found" in text
+    return (
+        "already in use" in text
+        or "no conversation found" in text
+        or ("session" in text and "not found" in text)
+    )
 
 
 def _tokens(result: ResultMessage | None) -> dict[str, int]:
     usage = (result.usage if result else None) or {}
-    names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    return {name: int(usage[name]) for name in names if isinstance(usage.get(name), int)}
+    names = (
+        "input_tokens",
+        "output_tokens",
+        "cache_read_input_tokens",
+        "cache_creation_input_tokens",
+    )
+    tokens = {name: int(usage[name]) for name in names if isinstance(usage.get(name), int)}
+    # Of a turn that was stopped the CLI reports noughts, which is to say that it does not know.
+    return tokens if any(tokens.values()) else {}
 
 
 def kill_children() -> None:

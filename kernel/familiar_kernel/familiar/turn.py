@@ -1,10 +1,15 @@
 """One turn, from the SDK's messages to the link's events.
 
-:class:`TurnReader` is a pure translator: it is fed every message that the SDK yields while the turn runs and
-returns the events to send. Two things make it more than a table. The same text arrives twice, token by token
-in stream events and whole in an assistant message, so whole messages count only where no stream came before
-(the CLI's own notes come so). And a stream that breaks is told anew from the start by the CLI's retry, so the
-reader remembers whether the message under way was ever finished.
+:class:`TurnReader` is a pure translator: it is fed every message that the SDK yields while the turn
+runs and returns the events to send. What makes it more than a table is that the same text arrives
+twice, token by token in stream events and whole in an assistant message, and that a stream may
+break. Measured on CLI 2.1:
+
+- A stream that breaks in its first block is asked for again: a new ``message_start`` comes, or,
+  after an error event, only a whole message. What was streamed is void.
+- One that breaks later is continued: the CLI says so in a user message of its own, and the next
+  message goes on where the last one stopped. What was streamed stays.
+- Whole messages count only where their id was not streamed.
 """
 
 from __future__ import annotations
@@ -33,8 +38,17 @@ SUMMARY_LENGTH = 160
 
 # What a tool's one line says: the first of these fields that its input has.
 _TELLING_FIELDS = (
-    "command", "file_path", "notebook_path", "path", "pattern", "query", "url", "description", "prompt", "skill",
-)  # fmt: skip
+    "command",
+    "file_path",
+    "notebook_path",
+    "path",
+    "pattern",
+    "query",
+    "url",
+    "description",
+    "prompt",
+    "skill",
+)
 _STOPPED_REASONS = frozenset({"aborted_streaming", "aborted_tools"})
 
 
@@ -77,8 +91,14 @@ class TurnReader:
                 return self._stream(event)
             case AssistantMessage():
                 return self._assistant(message)
-            case UserMessage(content=list(blocks)):
-                return [e for b in blocks if isinstance(b, ToolResultBlock) for e in self._tool_result(b)]
+            case UserMessage(parent_tool_use_id=parent, content=content):
+                if parent is None:
+                    self._under_way = (
+                        False  # what came before it stands, finished or to be continued
+                    )
+                blocks = content if isinstance(content, list) else []
+                results = [block for block in blocks if isinstance(block, ToolResultBlock)]
+                return [event for result in results for event in self._tool_result(result)]
             case SystemMessage(subtype="api_retry", data=data):
                 return [Notice(self.turn, retry_notice(data))]
             case ResultMessage():
@@ -92,7 +112,12 @@ class TurnReader:
     def trouble(self, stderr: str) -> Trouble | None:
         """Return what went wrong, or None where the turn has its whole answer."""
         result = self.result
-        if result is not None and not result.is_error and result.subtype == "success" and not self._cli_error:
+        if (
+            result is not None
+            and not result.is_error
+            and result.subtype == "success"
+            and not self._cli_error
+        ):
             return None
         texts = [self._error_text]
         if result is not None:
@@ -138,14 +163,21 @@ class TurnReader:
         if message.error:
             # The text is the CLI's report of the failure, not Claude's answer.
             self._cli_error = message.error
-            self._error_text = "\n".join(b.text for b in message.content if isinstance(b, TextBlock))
+            self._error_text = "\n".join(
+                b.text for b in message.content if isinstance(b, TextBlock)
+            )
             return []
         inner = message.parent_tool_use_id is not None
         streamed = message.message_id in self._streamed
         events: list[TurnEvent] = []
+        if not inner and self._under_way and message.message_id != self._message_id:
+            self._under_way = False
+            events.append(MessageBegan(self.turn, again=True))
         for block in message.content:
             if isinstance(block, ToolUseBlock):
-                tool = ToolUse(self.turn, block.id, block.name, tool_summary(block.input), "running")
+                tool = ToolUse(
+                    self.turn, block.id, block.name, tool_summary(block.input), "running"
+                )
                 self._tools[block.id] = tool
                 events.append(tool)
             elif inner or streamed:
@@ -172,4 +204,5 @@ def retry_notice(data: dict[str, Any]) -> str:
     attempt, most = data.get("attempt"), data.get("max_retries")
     seconds = float(data.get("retry_delay_ms") or 0) / 1000
     why = data.get("error_status") or data.get("error") or "no answer"
-    return f"The endpoint answered {why}; trying again in {seconds:.0f} s (attempt {attempt} of {most})."
+    tries = f"attempt {attempt} of {most}"
+    return f"The endpoint answered {why}; trying again in {seconds:.0f} s ({tries})."

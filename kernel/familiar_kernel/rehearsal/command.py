@@ -11,19 +11,32 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from .script import BUILT_IN, Script, ScriptError, built_in, load
+from .script import BUILT_IN, Script, built_in, load
 from .server import Rehearsal, Seen
+from .validation import ScriptError
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="familiar rehearse",
-        description="Serve a scripted stand-in for the Messages API on this machine. It is not Claude.",
+        description="Serve a scripted stand-in for the Messages API. It is not Claude.",
     )
-    made.add_argument("--port", type=_port, default=0, metavar="N", help="port on 127.0.0.1; 0 takes a free one (default)")
-    made.add_argument("--script", metavar="FILE", help=f"the YAML script to play (default: the built-in {BUILT_IN})")
-    made.add_argument("--check", action="store_true", help="only check the script and say what is wrong with it")
+    made.add_argument(
+        "--port",
+        type=_port,
+        default=0,
+        metavar="N",
+        help="port on 127.0.0.1; 0 takes a free one (default)",
+    )
+    made.add_argument(
+        "--script",
+        metavar="FILE",
+        help=f"the YAML script to play (default: the built-in {BUILT_IN})",
+    )
+    made.add_argument(
+        "--check", action="store_true", help="only check the script and say what is wrong with it"
+    )
     made.add_argument("--log", metavar="FILE", help="append one line of JSON for every request")
     return made
 
@@ -56,7 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         with contextlib.ExitStack() as stack:
-            log = stack.enter_context(open(options.log, "a", encoding="utf-8")) if options.log else None
+            log = (
+                stack.enter_context(open(options.log, "a", encoding="utf-8"))
+                if options.log
+                else None
+            )
             asyncio.run(_serve(script, options.port, log))
     except OSError as err:
         print(f"familiar rehearse: {err}", file=sys.stderr)

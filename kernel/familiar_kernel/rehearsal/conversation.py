@@ -1,12 +1,13 @@
 """What has been said so far, read from one request to the Messages API.
 
-Every request carries the whole conversation, so the rehearsal remembers exactly what its client sends and nothing
-else: a fresh session knows nothing, and a resumed one knows what it knew. A conversation is a row of moments. Each
-is a point at which it was the model's turn to speak: after a prompt, or after the results of its tools.
+Every request carries the whole conversation, so the rehearsal remembers exactly what its client
+sends and nothing else: a fresh session knows nothing, and a resumed one knows what it knew. A
+conversation is a row of moments. Each is a point at which it was the model's turn to speak: after a
+prompt, or after the results of its tools.
 
-The Claude Code CLI puts things of its own between the person's words (reminders, notes on commands, marks of an
-interruption) and makes requests of its own (a title for the session, a summary to compact it). Both are recognised
-here, and nowhere else.
+The Claude Code CLI puts things of its own between the person's words (reminders, notes on commands,
+marks of an interruption), asks a model to go on that broke off, and makes requests of its own (a
+title for the session, a summary to compact it). All that is recognised here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Moment:
     """A point at which the model was to speak."""
 
     turn: int
-    """The number of the prompt this belongs to, from 1; 0 for what a compacted session says first."""
+    """The number of the prompt this belongs to, from 1; 0 before there was any."""
     prompt: str
     results: tuple[ToolResult, ...] = ()
     """The tool results that came back just now; none where the moment follows a prompt."""
@@ -63,7 +64,7 @@ class Conversation:
         return self.moments[-1]
 
     def said_before(self) -> Iterable[str]:
-        """Yield every text of the conversation up to the present prompt: prompts, answers, a summary."""
+        """Yield every text before the present prompt: prompts, answers, a summary."""
         if self.summary:
             yield self.summary
         for index, moment in enumerate(self.moments[:-1]):
@@ -73,14 +74,24 @@ class Conversation:
                 yield moment.answer
 
 
-_REMINDER = re.compile(r"\s*<system-reminder>(?:(?!<system-reminder>).)*?</system-reminder>\s*", re.DOTALL)
+_REMINDER = re.compile(
+    r"\s*<system-reminder>(?:(?!<system-reminder>).)*?</system-reminder>\s*", re.DOTALL
+)
 _NOTE = re.compile(
     r"\s*(?:<(?P<tag>command-name|command-message|command-args|local-command-stdout|local-command-stderr"
     r"|local-command-caveat|bash-input|bash-stdout|bash-stderr|task-notification)>.*</(?P=tag)>"
     r"|<command-name>.*</command-args>"
-    r"|\[Request interrupted by user(?: for tool use)?\])\s*",
+    r"|\[Request interrupted by user(?: for tool use)?\]"
+    r"|Continue from where you left off\.)\s*",
     re.DOTALL,
 )
+_GO_ON = (
+    "Your response above was cut off mid-stream.",
+    "Your response above was stopped by a safety classifier",
+    "Output token limit hit. Resume directly",
+    "[Your previous response had no visible output.",
+)
+"""How the CLI asks for the rest of an answer: to the rehearsal the same prompt once more."""
 _CONTINUED = "This session is being continued from a previous conversation"
 _COMPACT = re.compile(r"\bsummary of (?:the|this|our) (?:conversation|portion)|<summary>")
 
@@ -106,8 +117,7 @@ def read(request: Any, session: str = "") -> Conversation:
     reader = _Reader()
     for index, message in enumerate(messages):
         reader.take(message, f"messages.{index}")
-    if not reader.moments:
-        raise BadRequest("messages: at least one message of the user is required")
+    reader.finish()
     return Conversation(
         tuple(reader.moments), model, session or _session(request), reader.summary, request
     )
@@ -134,6 +144,13 @@ class _Reader:
         self.summary = ""
         self.turn = 0
         self.tools: dict[str, str] = {}
+        self.unread = ""
+        """The last text that was taken for a note of the CLI's."""
+
+    def finish(self) -> None:
+        """See that there is something to answer: with nothing else said, a note is the prompt."""
+        if not self.moments or self.moments[-1].answered:
+            self.moments.append(Moment(self.turn + 1, self.unread))
 
     def take(self, message: Any, where: str) -> None:
         role = message.get("role") if isinstance(message, dict) else None
@@ -170,7 +187,7 @@ class _Reader:
         if results:
             prompt = self.moments[-1].prompt if self.moments else ""
             self.moments.append(Moment(self.turn, prompt, results))
-        # The CLI joins prompts that had no answer into one message: each block is a prompt of its own.
+        # Prompts that had no answer come joined in one message: each block is a prompt.
         for block in blocks:
             if block.get("type") != "text":
                 continue
@@ -178,8 +195,13 @@ class _Reader:
             if text.startswith(_CONTINUED):
                 self.summary += text
                 continue
+            if text.startswith(_GO_ON) and self.moments:
+                self.moments.append(Moment(self.turn, self.moments[-1].prompt))
+                continue
             said = spoken(text)
-            if said is not None:
+            if said is None:
+                self.unread = text
+            else:
                 self.turn += 1
                 self.moments.append(Moment(self.turn, said))
 
@@ -196,7 +218,7 @@ def spoken(text: str) -> str | None:
         rest = rest[found.end() :]
     if text and not rest:
         return None
-    # From the end, the last opening tag begins the reminder, whatever the person's text holds before it.
+    # From the end, the last opening tag begins the reminder, whatever the person said before.
     while rest.rstrip().endswith("</system-reminder>"):
         start = rest.rfind("<system-reminder>")
         if start <= 0 or rest[start - 1] != "\n":
@@ -218,13 +240,15 @@ def _result_text(content: Any) -> str:
         return content
     blocks = content if isinstance(content, list) else []
     return "\n".join(
-        str(block.get("text", "")) for block in blocks if isinstance(block, dict) and block.get("type") == "text"
+        str(block.get("text", ""))
+        for block in blocks
+        if isinstance(block, dict) and block.get("type") == "text"
     )
 
 
-# ---------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # The CLI's own requests
-# ---------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -245,7 +269,11 @@ def side_call(conversation: Conversation, said: Iterable[str] = ()) -> SideCall 
     request = conversation.request
     output = request.get("output_config")
     wanted = output.get("format") if isinstance(output, dict) else None
-    if isinstance(wanted, dict) and wanted.get("type") == "json_schema" and not request.get("tools"):
+    if (
+        isinstance(wanted, dict)
+        and wanted.get("type") == "json_schema"
+        and not request.get("tools")
+    ):
         return SideCall("structured", json.dumps(_sample(wanted.get("schema"))))
     if request.get("max_tokens") == 1:
         return SideCall("probe", "R")
@@ -270,7 +298,11 @@ def _summary(conversation: Conversation, said: Iterable[str]) -> str:
             lines.append(f"- The person said: {_short(moment.prompt)}")
         if moment.answer:
             lines.append(f"  The rehearsal answered: {_short(moment.answer)}")
-    return "<analysis>The rehearsal sums up.</analysis>\n<summary>\n" + "\n".join(lines) + "\n</summary>"
+    return (
+        "<analysis>The rehearsal sums up.</analysis>\n<summary>\n"
+        + "\n".join(lines)
+        + "\n</summary>"
+    )
 
 
 def _short(text: str, longest: int = 2000) -> str:

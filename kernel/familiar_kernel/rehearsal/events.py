@@ -1,7 +1,9 @@
-"""From a scripted reply to what goes over the wire: frames of server-sent events, and the pauses between them.
+"""From a scripted reply to what goes over the wire: frames of server-sent events, and the pauses
+between them.
 
-Nothing here sends or waits. A frame says how long to wait before its bytes, and whether the connection breaks after
-them; the server plays frames as they come. They are made one at a time, so a long answer is never held whole.
+Nothing here sends or waits. A frame says how long to wait before its bytes, and whether the
+connection breaks after them; the server plays frames as they come. They are made one at a time, so
+a long answer is never held whole.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .script import Cut, Echo, Error, Raw, Reply, Silence, StopReason, Text, ToolUse, Usage
+from .steps import Cut, Echo, Error, Raw, Reply, Silence, StopReason, Text, ToolUse, Usage
 from .templates import fill, fill_all
 
 CHARACTERS_PER_TOKEN = 4
@@ -20,7 +22,7 @@ CHARACTERS_PER_TOKEN = 4
 SPLIT_PAUSE = 0.001
 """Seconds between the two halves of a character, so that they arrive in reads of their own."""
 BEFORE_CUT = 0.05
-"""Seconds before a cut: a client that finds the line dead may throw away what it has not read yet."""
+"""Seconds before a cut: a client that finds the line dead may forget what it has not read yet."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,9 @@ class Part:
 def opening(reply: Reply, streams: bool = True) -> tuple[float, Error | None]:
     """Return how a reply opens: seconds of silence, and the API error if that is what it comes to.
 
-    A stream opens with its first event, so only silence and an error before that count. A reply in one piece opens
-    when all of it is there: every silence delays it, and an error anywhere in it is all that arrives.
+    A stream opens with its first event, so only silence and an error before that count. A reply in
+    one piece opens when all of it is there: every silence delays it, and an error anywhere in it is
+    all that arrives.
     """
     seconds = 0.0
     for step in reply:
@@ -242,8 +245,8 @@ def _stream(reply: Reply, part: Part) -> Iterator[Frame]:
         yield Frame(pause=pause)
     yield from close()
     usage = {"output_tokens": _output_tokens(reply, characters)}
-    delta = {"stop_reason": _stop_reason(reply), "stop_sequence": None}
-    yield Frame(_event("message_delta", delta=delta, usage=usage))
+    ending = {"stop_reason": _stop_reason(reply), "stop_sequence": None}
+    yield Frame(_event("message_delta", delta=ending, usage=usage))
     yield Frame(_event("message_stop"))
 
 

@@ -1,9 +1,10 @@
 """Which rule answers: the first whose conditions all hold for what was said now and before.
 
-What has been said before is found by playing the conversation through again, moment by moment, with the same rules.
-So the rehearsal keeps no memory of its own beside the conversation, and a session that is resumed, forked or sent to
-another rehearsal is understood as well. The one exception is ``times``: requests that failed leave no trace in the
-conversation, so those are counted by the server for each session.
+What has been said before is found by playing the conversation through again, moment by moment, with
+the same rules. So the rehearsal keeps no memory of its own beside the conversation, and a session
+that is resumed, forked or sent to another rehearsal is understood as well. The one exception is
+``times``: requests that failed leave no trace in the conversation, so those are counted by the
+server for each session.
 """
 
 from __future__ import annotations
@@ -13,20 +14,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from .conversation import Conversation, Moment, remembered
-from .script import Echo, Reply, ResultMatch, Rule, Script, Silence, StopReason, Text, ToolUse, Usage
+from .script import ResultMatch, Rule, Script
+from .steps import Echo, Reply, Silence, StopReason, Text, ToolUse, Usage
 from .templates import groups
 
 
 @dataclass(frozen=True)
 class Line:
-    """The rule that answers (None where no rule knows what to say) and the variables for its reply."""
+    """The rule that answers, None where no rule matches, and the variables for its reply."""
 
     rule: Rule | None
     variables: dict[str, str] = field(default_factory=dict)
 
 
 def choose(
-    script: Script, conversation: Conversation, used: Mapping[str, int], said: list[str] | None = None
+    script: Script,
+    conversation: Conversation,
+    used: Mapping[str, int],
+    said: list[str] | None = None,
 ) -> Line:
     """Return the line of the script for the present moment of a conversation.
 
@@ -63,7 +68,7 @@ def _line(
     used: Mapping[str, int],
     past: bool = False,
 ) -> Line:
-    """The first rule that matches; in the ``past`` those that fail are passed over, as they left no answer."""
+    """The first rule that matches; in the ``past``, of those that left an answer."""
     plain = {
         "prompt": conversation.now.prompt,
         "turn": str(conversation.now.turn),
@@ -88,9 +93,9 @@ def _speaks(rule: Rule) -> bool:
 
 
 def match(rule: Rule, conversation: Conversation, said: list[str]) -> dict[str, str] | None:
-    """Return the variables that a rule's conditions give, or None where one of them does not hold."""
+    """Return the variables that a rule's conditions give, or None where one does not hold."""
     when, now = rule.when, conversation.now
-    # A rule speaks either after a prompt or after tool results; otherwise a tool would be called for ever.
+    # A rule speaks after a prompt or after tool results, or it would call a tool for ever.
     if bool(now.results) != (when.tool_result is not None):
         return None
     if when.turn is not None and when.turn != now.turn:
@@ -142,18 +147,20 @@ def fallback(script: Script, conversation: Conversation) -> Reply:
         shown = "\n".join(_quoted(result.text) for result in now.results)
         return (
             Text(
-                "This is the rehearsal, not Claude. These tool results came back, and the script has nothing to "
-                f"say to them:\n\n{shown}\n",
+                "This is the rehearsal, not Claude. These tool results came back, and the script "
+                f"has nothing to say to them:\n\n{shown}\n",
                 literal=True,
             ),
         )
     known = dict.fromkeys(rule.example for rule in script.rules if rule.example)
     examples = "\n".join(f"- {example}" for example in known)
-    told = f"It knows these prompts:\n\n{examples}\n" if examples else "Its script names no prompts.\n"
+    told = (
+        f"It knows these prompts:\n\n{examples}\n" if examples else "Its script names no prompts.\n"
+    )
     return (
         Text(
-            "This is the rehearsal, not Claude: it answers from a script, and the script has no answer to this "
-            f"prompt. {told}",
+            "This is the rehearsal, not Claude: it answers from a script, and the script has no "
+            f"answer to this prompt. {told}",
             literal=True,
         ),
     )

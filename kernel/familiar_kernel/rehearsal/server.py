@@ -1,7 +1,9 @@
-"""The HTTP side of the rehearsal: the Messages API's routes, and a server that lives inside another program.
+"""The HTTP side of the rehearsal: the Messages API's routes, and a server that lives inside another
+program.
 
-``create_app`` is an ordinary ASGI application. :class:`Rehearsal` serves it on a loopback socket of an event loop that
-runs already; it installs no signal handlers and logs nothing, so a kernel's host or a test can hold one.
+``create_app`` is an ordinary ASGI application. :class:`Rehearsal` serves it on a loopback socket of
+an event loop that runs already; it installs no signal handlers and logs nothing, so a kernel's host
+or a test can hold one.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import contextlib
 import json
 import logging
 import socket
-import uuid
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -23,17 +24,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from .conversation import BadRequest, Conversation, read, side_call
-from .events import BEFORE_CUT, CHARACTERS_PER_TOKEN, Frame, Part, error_body, opening, stream, whole
+from .events import CHARACTERS_PER_TOKEN, Part, opening, stream
 from .matching import choose, fallback, spoken_rules
-from .script import Cut, Raw, Reply, Script, Text, built_in
+from .playing import Played, api_error, cut_off, in_one_piece, pause_before, quiet_about_cuts
+from .script import Script, built_in
+from .steps import Reply, Text
 
 MODEL = "rehearsal-not-claude"
 """The model's name in every answer, so that nobody takes one for Claude's."""
-LARGEST_WRITE = 64 * 1024
-"""Bytes that are gathered into one write while there is nothing to wait for."""
 MOST_SESSIONS = 1000
 """Sessions whose uses of ``times`` are remembered; the oldest are forgotten first."""
 
@@ -51,7 +51,8 @@ class Seen:
     results: int
     """How many tool results came back with it."""
     rule: str
-    """The id of the rule that answers; empty where none knew, or ``(title)`` and the like for a side call."""
+    """The id of the rule that answers; empty where none does, ``(compact)`` and so on for the CLI's
+    own requests."""
 
     def line(self) -> str:
         """Return the request as one line of JSON."""
@@ -96,10 +97,16 @@ class _Play:
         streams = bool(conversation.request.get("stream"))
         self.watcher(
             Seen(
-                path, conversation.session, conversation.model, streams, now.prompt, now.turn,
-                len(now.results), rule,
+                path=path,
+                session=conversation.session,
+                model=conversation.model,
+                stream=streams,
+                prompt=now.prompt,
+                turn=now.turn,
+                results=len(now.results),
+                rule=rule,
             )
-        )  # fmt: skip
+        )
 
     async def messages(self, request: Request) -> Response:
         """Answer POST /v1/messages."""
@@ -107,98 +114,20 @@ class _Play:
         reply, variables = self.answer(conversation, request.url.path)
         streams = bool(conversation.request.get("stream"))
         seconds, error = opening(reply, streams)
-        if seconds and not await self.wait(seconds, request):
-            raise ClientDisconnect
+        if seconds and not await pause_before(seconds, request, self.closing):
+            return cut_off(self.closing)
         if error is not None:
-            return _error(error.status, error.type, error.message, error.headers)
+            return api_error(error.status, error.type, error.message, error.headers)
         part = Part(MODEL, _tokens(conversation.request), variables)
         if streams:
-            return _Played(stream(reply, part), self.closing)
-        return _one_piece(reply, part, self.closing)
-
-    async def wait(self, seconds: float, request: Request) -> bool:
-        """Wait, unless the client leaves or the server closes; return whether to go on."""
-        gone = asyncio.ensure_future(_gone(request.receive))
-        try:
-            return await _pause(seconds, gone, self.closing)
-        finally:
-            gone.cancel()
-
-
-class _Played(Response):
-    """A response that plays frames: their pauses, their chunk borders, and a cut where there is one."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, frames: Iterator[Frame], closing: asyncio.Event, headers: dict[str, str] | None = None):
-        super().__init__(headers={"cache-control": "no-cache", "request-id": _request_id()} | (headers or {}))
-        del self.headers["content-length"]
-        if headers and "content-length" in headers:
-            self.headers["content-length"] = headers["content-length"]
-        self.frames = frames
-        self.closing = closing
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the frames. A cut is an ASGI response that never completes: the server then drops the line."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        gone = asyncio.ensure_future(_gone(receive))
-
-        async def write(data: bytes) -> None:
-            await send({"type": "http.response.body", "body": data, "more_body": True})
-
-        try:
-            gathered = bytearray()
-            for frame in self.frames:
-                if gathered and (frame.alone or frame.pause or frame.cut or len(gathered) > LARGEST_WRITE):
-                    await write(bytes(gathered))
-                    gathered.clear()
-                if frame.pause and not await _pause(frame.pause, gone, self.closing):
-                    return
-                if gone.done() or self.closing.is_set():
-                    return
-                if frame.alone and frame.data:
-                    await write(frame.data)
-                else:
-                    gathered += frame.data
-                if frame.cut:
-                    return
-            await send({"type": "http.response.body", "body": bytes(gathered), "more_body": False})
-        finally:
-            gone.cancel()
-
-
-async def _gone(receive: Receive) -> None:
-    """Return when the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _pause(seconds: float, gone: asyncio.Future[None], closing: asyncio.Event) -> bool:
-    """Wait ``seconds``; return False at once if the client leaves or the server closes in that time."""
-    closed = asyncio.ensure_future(closing.wait())
-    try:
-        done, _ = await asyncio.wait({gone, closed}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        closed.cancel()
-    return not done
-
-
-def _one_piece(reply: Reply, part: Part, closing: asyncio.Event) -> Response:
-    """The answer to a request without ``stream``; what breaks a stream breaks this as well."""
-    body = json.dumps(whole(reply, part)).encode("ascii")
-    length = {"content-length": str(len(body)), "content-type": "application/json"}
-    if any(isinstance(step, Cut) for step in reply):
-        frames = iter((Frame(body[: len(body) // 2]), Frame(pause=BEFORE_CUT, cut=True)))
-        return _Played(frames, closing, length)
-    if any(isinstance(step, Raw) for step in reply):
-        return Response(body[: len(body) // 2], media_type="application/json")
-    return Response(body, media_type="application/json", headers={"request-id": _request_id()})
+            return Played(stream(reply, part), self.closing)
+        return in_one_piece(reply, part, self.closing)
 
 
 async def _conversation(request: Request) -> Conversation:
     try:
         body = json.loads(await request.body())
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise BadRequest(f"The request body is not valid JSON: {err}") from err
     return read(body, request.headers.get("x-claude-code-session-id", ""))
 
@@ -218,25 +147,30 @@ async def _health(request: Request) -> Response:
 
 
 async def _root(request: Request) -> Response:
-    return Response("The rehearsal, not Claude: a scripted stand-in for the Messages API.\n", media_type="text/plain")
-
-
-def _request_id() -> str:
-    return f"req_rehearsal_{uuid.uuid4().hex[:20]}"
-
-
-def _error(status: int, type_: str, message: str, headers: dict[str, str] | None = None) -> Response:
-    request_id = _request_id()
-    body = error_body(type_, message, request_id)
-    return JSONResponse(body, status, headers={"request-id": request_id} | (headers or {}))
+    return Response(
+        "The rehearsal, not Claude: a scripted stand-in for the Messages API.\n",
+        media_type="text/plain",
+    )
 
 
 async def _refuse(request: Request, err: Exception) -> Response:
     if isinstance(err, HTTPException) and err.status_code != 404:
-        return _error(err.status_code, "invalid_request_error", err.detail, dict(err.headers or {}))
+        return api_error(
+            err.status_code, "invalid_request_error", err.detail, dict(err.headers or {})
+        )
     if isinstance(err, BadRequest):
-        return _error(400, "invalid_request_error", str(err))
-    return _error(404, "not_found_error", f"Not found: {request.method} {request.url.path}")
+        return api_error(400, "invalid_request_error", str(err))
+    return api_error(404, "not_found_error", f"Not found: {request.method} {request.url.path}")
+
+
+async def _left(request: Request, err: Exception) -> Response:
+    """Answer nobody: the client left while its request was still coming in."""
+    return Response(status_code=400)
+
+
+async def _broke(request: Request, err: Exception) -> Response:
+    """Answer for a fault of the rehearsal's own, which Starlette then raises anew."""
+    return api_error(500, "api_error", f"The rehearsal itself failed: {type(err).__name__}: {err}")
 
 
 def create_app(script: Script | None = None, watcher: Watcher | None = None) -> Starlette:
@@ -254,7 +188,12 @@ def create_app(script: Script | None = None, watcher: Watcher | None = None) -> 
             Route("/v1/messages", play.messages, methods=["POST"]),
             Route("/v1/messages/count_tokens", _count_tokens, methods=["POST"]),
         ],
-        exception_handlers={BadRequest: _refuse, HTTPException: _refuse},
+        exception_handlers={
+            BadRequest: _refuse,
+            HTTPException: _refuse,
+            ClientDisconnect: _left,
+            Exception: _broke,
+        },
     )
     app.state.closing = play.closing
     return app
@@ -337,13 +276,13 @@ class Rehearsal:
                 ws="none",
                 lifespan="off",
                 log_config=None,
+                log_level="warning",
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=1,
             )
         )
-        # uvicorn reports every cut as an error of ours; here cuts are played on purpose.
-        logging.getLogger("uvicorn.error").addFilter(_not_a_cut)
+        logging.getLogger("uvicorn.error").addFilter(quiet_about_cuts)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started and not self._task.done():
             await asyncio.sleep(0.001)
@@ -351,7 +290,7 @@ class Rehearsal:
             self._task.result()
 
     async def stop(self) -> None:
-        """Stop answering: streams under way are cut, the port is free on return. Twice does no harm."""
+        """Stop answering: streams are cut, and the port is free on return. Twice does no harm."""
         if self._task is None or self._server is None or self._app is None:
             return
         self._app.state.closing.set()
@@ -359,18 +298,9 @@ class Rehearsal:
         task, self._task = self._task, None
         await task
 
-    async def wait(self) -> None:
-        """Return when the server has ended."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
-
     async def __aenter__(self) -> Rehearsal:
         await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
-
-
-def _not_a_cut(record: logging.LogRecord) -> bool:
-    return "without completing response" not in str(record.msg)

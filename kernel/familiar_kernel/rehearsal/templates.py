@@ -1,7 +1,9 @@
-"""The few variables that a scripted text may use, put in without giving a script any power over Python.
+"""The few variables that a scripted text may use, put in without giving a script any power over
+Python.
 
-``{prompt}``, ``{turn}``, ``{model}``, ``{tool_result}`` and the groups of the rule's own patterns, ``{match[1]}``,
-``{earlier[name]}``, ``{result[1]}``. Every other brace stays as it is, so LaTeX and JSON can be written plainly.
+``{prompt}``, ``{turn}``, ``{model}``, ``{tool_result}`` and the groups of the rule's own patterns,
+``{match[1]}``, ``{earlier[name]}``, ``{result[1]}``. Every other brace stays as it is, so LaTeX and
+JSON can be written plainly.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def fill_all(value: Any, variables: Mapping[str, str]) -> Any:
 
 
 def groups(name: str, match: re.Match[str] | None) -> dict[str, str]:
-    """Return the variables that a match gives: ``name[0]`` for the whole, then its groups by number and name."""
+    """Return the variables that a match gives: ``name[0]`` is all of it, then come its groups."""
     if match is None:
         return {}
     values = {f"{name}[{number}]": match[number] or "" for number in range(match.re.groups + 1)}

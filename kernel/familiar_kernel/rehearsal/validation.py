@@ -1,8 +1,9 @@
 """Reading YAML that people wrote: values that know where in the file they stand.
 
-A :class:`Place` is a value together with its path (``rules[2].reply[0].chunk``) and line. Asking it for a text,
-a number or a mapping either gives exactly that or raises an error that names the file, the line, the path, what is
-allowed there and what was found. The code that reads a script is then a plain list of such questions.
+A :class:`Place` is a value together with its path (``rules[2].reply[0].chunk``) and line. Asking it
+for a text, a number or a mapping either gives exactly that or raises an error that names the file,
+the line, the path, what is allowed there and what was found. The code that reads a script is then a
+plain list of such questions.
 """
 
 from __future__ import annotations
@@ -107,7 +108,11 @@ class Place:
     def number(self, least: float, most: float) -> float:
         """Return a number between ``least`` and ``most``, both included."""
         value = self.value
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not least <= value <= most
+        ):
             raise self.error(f"must be a number from {least:g} to {most:g}, not {_found(value)}")
         return float(value)
 
@@ -120,11 +125,11 @@ def parse(text: str, source: str) -> Document:
         source: the file's name, for error messages.
 
     Raises:
-        ScriptError: the text is not YAML, a mapping names a key twice or has a key that is no text, or an
-            alias contains itself.
+        ScriptError: the text is not YAML, a mapping names a key twice or has a key that is no
+            text, or an alias contains itself.
     """
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         reader = _Reader(loader, source)
         value = reader.read(root, ()) if root is not None else None
@@ -132,14 +137,13 @@ def parse(text: str, source: str) -> Document:
         line = err.problem_mark.line + 1 if err.problem_mark else 1
         raise ScriptError([f"{source}:{line}: is not valid YAML: {err.problem}"]) from err
     except yaml.YAMLError as err:
-        raise ScriptError([f"{source}:1: is not valid YAML: {err}"]) from err
-    finally:
-        loader.dispose()
+        told = " ".join(str(err).split())
+        raise ScriptError([f"{source}:1: is not valid YAML: {told}"]) from err
     return Document(source, value, reader.lines)
 
 
 class _Reader:
-    """Turns YAML nodes into values, noting lines; SafeLoader alone forgets them and lets keys repeat."""
+    """Turns YAML nodes into values and notes lines, which SafeLoader alone does not."""
 
     def __init__(self, loader: yaml.SafeLoader, source: str) -> None:
         self.loader = loader

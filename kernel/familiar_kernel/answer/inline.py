@@ -1,0 +1,292 @@
+r"""Makes prose safe: a paragraph, list, table or heading, that is, anything between blank lines and fences.
+
+Renderers agree on most of Markdown and disagree at its edges, and at every edge a ``<`` that one of them takes
+for code is a tag to another. So two rules:
+
+* Outside code nothing opens a tag, loads a picture or leads to a script.
+* Code spans stay as Claude wrote them where no renderer can disagree. At the first doubt in a paragraph (a lone
+  backtick, one behind a backslash, a span with ``|`` in a table, one that could end a link or a formula, ...) its
+  code is written as ``<code>`` with entities, which leaves nothing to disagree about.
+"""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+from familiar_kernel.answer.characters import clean_code, one_line
+
+_TOKEN = re.compile(
+    r"(?P<ticks>`+)"
+    r"|(?P<dollars>\$+)"
+    r"|(?P<angle><)"
+    r"|(?P<image>!+\[)"
+    r"|(?P<bang>!(?=!*\\+\[))"
+    r"|(?P<link>\]\()"
+    r"|(?P<definition>\]:)"
+    r"|(?P<address>https?://|ftp://|www\.)"
+    r"|(?P<double>\\{2,})(?=[\[(])"
+    r"|(?P<single>\\)(?=[\[(])"
+    r"|(?P<environment>\\begin)(?=\{)"
+    r"|(?P<command>\\(?:href|url|style|class|cssId|data|require|includegraphics|bbox|html[a-z]*)(?![a-z]))"
+    r"|(?P<escaped>\\[\\`$<!\]])",
+    re.IGNORECASE,
+)
+_TAG = re.compile(r"[A-Za-z/!?]")
+_AUTOLINK = re.compile(r"<(?:https?://|mailto:)[A-Za-z0-9\-._~:/?#@%&=+,;]+>", re.IGNORECASE)
+_WORD = re.compile(r"[^ \t\n]*")
+_DELIMITER_ROW = re.compile(r"^[ \t>*+\d.)|:-]*[|:-][ \t|:-]*$", re.MULTILINE)
+_HAZARD = re.compile(r"\$\$|\\\\[\[(]|\\begin|~~")
+"""What some renderer looks for inside code as well."""
+
+_PATH = r"[^ \t\n()<>`\"'\\$]*"
+_SIMPLE_LINK = re.compile(rf"\]\({_PATH}(?:\({_PATH}\){_PATH})*(?: +\"[^\"`\\\n<$]*\")?\)")
+_SURE_DEFINITION = re.compile(
+    # Words that no renderer takes for a definition, or a definition that is over at the end of its line.
+    r"\]:[ \t]*(?:[^\s<][^\s]*[ \t]+[^\s\"'(]"
+    r"|[^\s<\"'(`][^\s`]*(?:[ \t]+\"[^\"`\n]*\")?[ \t]*(?:\n(?![ \t>]*[\"'(])|\Z))"
+)
+_TARGET = re.compile(r"\][(:][ \t\n>]*(?P<to>[^ \t\n]*)")
+_SCHEME = re.compile(r"[^/?#]*?:")
+_GOOD_SCHEME = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
+_ALT = re.compile(r"[^\[\]\n]*\](?:\(|\[[^\]])")
+_KEPT_IMAGE = re.compile(
+    r"!\[[^\[\]`<>!\\$\n]*\]\("
+    r"(?:data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]{0,65536}"
+    r"|(?:\./)?[A-Za-z0-9_][A-Za-z0-9_./-]*\.(?:png|jpe?g|gif|webp))\)"
+)
+
+_FORMULA = {
+    # A dollar opens a formula before a non-space and closes it after one and not before a digit, as pandoc has it:
+    # two prices in a sentence are no formula.
+    "$": re.compile(r"\$(?=[^\s$])((?:[^$`\\]|\\[^`])+)(?<![\s\\])\$(?![\d$])"),
+    "$$": re.compile(r"\$\$((?:[^$`\\]|\\[^`])+)(?<!\\)\$\$(?!\$)"),
+    "\\(": re.compile(r"\\\(([^$`\n]+?)\\\)"),
+    "\\[": re.compile(r"\\\[([^$`]+?)\\\](?=[ \t]*$)", re.MULTILINE),
+    "\\\\(": re.compile(r"\\\\\(((?:(?!\\\\[\[(])[^$`])+?)(?<!\\)\\\\\)"),
+    "\\\\[": re.compile(r"\\\\\[((?:(?!\\\\[\[(])[^$`])+?)(?<!\\)\\\\\]"),
+    "\\begin": re.compile(
+        r"\\begin\{(?P<name>[a-z]+\*?)\}((?:(?!\\begin)[^$`])*?)\\end\{(?P=name)\}"
+    ),
+}
+_NOT_IN_FORMULA = re.compile(r"://|www\.|\\\\[\[(]", re.IGNORECASE)
+_FORMULA_UNSAFE = re.compile(
+    r"<(?=[A-Za-z/!?])|!(?=\\*\[)|\](?=[(:])"
+    r"|\\(?=(?:href|url|style|class|cssId|data|require|includegraphics|bbox|html[a-z]*)(?![a-z]))",
+    re.IGNORECASE,
+)
+_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
+_MARKUP = re.compile(r"[\\`*_\[\]|~$!&<]")
+
+
+def literal(text: str) -> str:
+    """Return one line of Markdown that shows the plain text as it is."""
+    return _MARKUP.sub(_entity, one_line(text))
+
+
+def code_span(text: str) -> str:
+    """Return a code span that shows the plain text on one line, whatever it contains."""
+    text = clean_code(one_line(text))
+    if _HAZARD.search(text) or "](" in text or "][" in text:
+        return _html_code(text)
+    if not text:
+        return ""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    pad = " " if text[0] == "`" or text[-1] == "`" else ""
+    return f"{'`' * (longest + 1)}{pad}{text}{pad}{'`' * (longest + 1)}"
+
+
+def safe_prose(run: str) -> str:
+    """Return clean Markdown without fences and without blank lines inside, made safe."""
+    if not _TOKEN.search(run):
+        return run
+    try:
+        return _Prose(run, as_html=False).safe()
+    except _Doubt:
+        return _Prose(run, as_html=True).safe()
+
+
+class _Doubt(Exception):
+    """Two renderers may disagree on which part of a paragraph is code."""
+
+
+class _Prose:
+    """One pass over a run of prose, from token to token."""
+
+    def __init__(self, run: str, as_html: bool) -> None:
+        self._run = run
+        self._as_html = as_html
+        self._position = 0
+        self._in_table: bool | None = None
+        self._bracket = False  # whether a "[" has come outside code
+
+    def safe(self) -> str:
+        """Return the run, safe.
+
+        Raises:
+            _Doubt: what is code is not certain, and code was not to be written as HTML.
+        """
+        run, out = self._run, []
+        while found := _TOKEN.search(run, self._position):
+            text = run[self._position : found.start()]
+            self._bracket = self._bracket or "[" in text or "[" in found[0]
+            out.append(text)
+            self._position = found.end()
+            kind = found.lastgroup or ""
+            out.append(getattr(self, "_" + kind)(found[0], found.start()))
+        out.append(run[self._position :])
+        return "".join(out)
+
+    def _doubt(self, doubtful: bool = True) -> None:
+        if doubtful and not self._as_html:
+            raise _Doubt
+
+    def _doubt_address(self, start: int) -> None:
+        """A bare address goes on to the next space, by GitHub's rules, also over a backtick."""
+        word = _WORD.match(self._run, start)
+        self._doubt(word is not None and "`" in word[0])
+
+    def _ticks(self, token: str, at: int) -> str:
+        self._doubt(self._run[at - 1 : at] == "~")  # marked takes "~`" for two plain characters
+        close = re.compile(rf"(?<!`){token}(?!`)").search(self._run, self._position)
+        if not close:
+            self._doubt()
+            return "&#96;" * len(token)
+        inside = self._run[self._position : close.start()]
+        self._position = close.end()
+        self._doubt("\n" in inside or _HAZARD.search(inside) is not None)
+        self._doubt(self._bracket and ("](" in inside or "][" in inside))
+        if "|" in inside:
+            if self._in_table is None:
+                self._in_table = _DELIMITER_ROW.search(self._run) is not None
+            if self._in_table:
+                self._doubt()
+                inside = inside.replace("\\|", "|")  # how a cell spells it
+        if not self._as_html:
+            return f"{token}{clean_code(inside)}{token}"
+        inside = inside.replace("\n", " ")
+        if inside[0] == inside[-1] == " " and inside.strip():
+            inside = inside[1:-1]
+        return _html_code(clean_code(inside))
+
+    def _dollars(self, token: str, at: int) -> str:
+        return self._formula(token, at) or r"\$" * len(token)
+
+    def _single(self, token: str, at: int) -> str:
+        r"""``\(`` and ``\[``: formulas as TeX writes them; Jupyter knows them with dollars only."""
+        opening = self._run[at : at + 2]
+        found = _FORMULA[opening].match(self._run, at)
+        if not found or not found[1].strip() or _NOT_IN_FORMULA.search(found[1]):
+            return token
+        if opening == "\\[" and not (
+            re.search(r"[=^_\\]", found[1])
+            and self._run[:at].rpartition("\n")[2].strip(" \t>") == ""
+        ):
+            return token  # brackets that were escaped for Markdown's sake
+        body = found[1].strip()
+        if body[-1] == "\\":
+            return token
+        self._position = found.end()
+        mark = "$" if opening == "\\(" else "$$"
+        return f"{mark}{_safe_formula(body)}{mark}"
+
+    def _double(self, token: str, at: int) -> str:
+        bracket = self._run[self._position]
+        formula = self._formula("\\\\" + bracket, at) if len(token) == 2 else ""
+        if formula:
+            return formula
+        self._position += 1
+        return token[: len(token) // 2 * 2] + ("&#91;" if bracket == "[" else "&#40;")
+
+    def _environment(self, token: str, at: int) -> str:
+        return self._formula(token.lower(), at) or "\\ begin"
+
+    def _formula(self, mark: str, at: int) -> str:
+        found = _FORMULA[mark].match(self._run, at) if mark in _FORMULA else None
+        if (
+            not found
+            or self._run[at - 1 : at] == "\\"
+            or _NOT_IN_FORMULA.search(self._run, at + 2, found.end())
+        ):
+            return ""
+        self._position = found.end()
+        return _safe_formula(found[0])
+
+    def _angle(self, token: str, at: int) -> str:
+        link = _AUTOLINK.match(self._run, at)
+        if link:
+            self._position = link.end()
+            return link[0]
+        return "&lt;" if _TAG.match(self._run, self._position) else token
+
+    def _image(self, token: str, at: int) -> str:
+        kept = _KEPT_IMAGE.match(self._run, self._position - 2)
+        if kept:
+            self._doubt_address(self._position)
+            self._position = kept.end()
+            return kept[0]
+        return "[image: " if _ALT.match(self._run, self._position) else "["
+
+    def _bang(self, token: str, at: int) -> str:
+        return "&#33;"  # in a link's text marked takes "!\[" for "!["
+
+    def _link(self, token: str, at: int) -> str:
+        if self._leads_astray(at):
+            return "]&#40;"
+        simple = _SIMPLE_LINK.match(self._run, at)
+        if simple:
+            self._doubt_address(self._position)
+            self._position = simple.end()
+            return simple[0]
+        # A title or an odd address may hide a backtick from those who see a link here.
+        tick = self._run.find("`", self._position)
+        if tick >= 0:
+            between = self._run[self._position : tick]
+            self._doubt(")" not in between or re.search(r"[\"'(<]", between) is not None)
+        return token
+
+    def _definition(self, token: str, at: int) -> str:
+        if self._leads_astray(at):
+            return "]&#58;"
+        tick = self._run.find("`", self._position)
+        self._doubt(
+            tick >= 0 and re.search(r"[\"'(<]", self._run[self._position : tick]) is not None
+        )
+        return token
+
+    def _leads_astray(self, at: int) -> bool:
+        target = _TARGET.match(self._run, at)
+        where = re.sub(r"[\x00-\x20\\]", "", unescape(target["to"])) if target else ""
+        return _SCHEME.match(where) is not None and not _GOOD_SCHEME.match(where)
+
+    def _address(self, token: str, at: int) -> str:
+        self._doubt_address(at)
+        return token
+
+    def _command(self, token: str, at: int) -> str:
+        return "\\ " + token[1:]
+
+    def _escaped(self, token: str, at: int) -> str:
+        if token == r"\<":
+            return "&lt;"
+        if token == r"\`":
+            self._doubt()
+            return "&#96;"
+        if token in (r"\!", r"\]"):
+            self._position -= 1  # marked takes the backslash away in a link's text
+            return "\\"
+        return token
+
+
+def _safe_formula(formula: str) -> str:
+    """Return a formula that is one for TeX and nothing else for anybody else."""
+    # Jupyter puts formulas back into finished HTML, where a quotation mark could end an attribute.
+    return _FORMULA_UNSAFE.sub(lambda m: m[0] + " ", formula).replace('"', "''")
+
+
+def _html_code(text: str) -> str:
+    return f"<code>{_PUNCTUATION.sub(_entity, text)}</code>" if text else ""
+
+
+def _entity(character: re.Match[str]) -> str:
+    return f"&#{ord(character[0])};"
