@@ -1,4 +1,4 @@
-"""What every benchmark is given: how much to do, a place to work in, and the endpoint that all share."""
+"""What every benchmark is given: how much to do, where, and the endpoint that all share."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ class Bench:
         """
         home = self.folder / name
         home.mkdir(exist_ok=True)
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("ANTHROPIC_", "CLAUDE", "FAMILIAR_"))}
+        # Installed modules are compiled, and so must those of this checkout be.
+        dropped = ("ANTHROPIC_", "CLAUDE", "FAMILIAR_", "PYTHONDONTWRITEBYTECODE")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         return {
             **kept,
             **self.endpoint.environment,

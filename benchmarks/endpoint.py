@@ -1,7 +1,7 @@
 """The endpoint of a run: one ``familiar rehearse`` process that every contender asks.
 
-It answers at once and always with the same words, so what is measured is the way from a prompt to a screen and
-not a model.
+It answers at once and always with the same words, so what is measured is the way from a prompt to a
+screen and not a model.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+
 from familiar_kernel.rehearsal.server import Rehearsal
 
 from .texts import mixed
@@ -94,6 +95,9 @@ class Endpoint:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        err: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()

@@ -10,18 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
 from familiar_kernel.familiar.cli_path import find_cli
 
 _PACKAGES = (
-    "familiar-kernel", "ipykernel", "ipython", "jupyter_client", "pyzmq", "tornado", "claude-agent-sdk",
-)  # fmt: skip
+    "familiar-kernel",
+    "ipykernel",
+    "ipython",
+    "jupyter_client",
+    "pyzmq",
+    "tornado",
+    "claude-agent-sdk",
+)
 
 
 def facts() -> dict[str, Any]:
-    """Return cores, memory, system and versions; ``load`` holds the load average ``before`` the run."""
+    """Return cores, memory, system and versions; ``load`` holds the load ``before`` the run."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "versions": {
@@ -54,5 +63,7 @@ def _cli_version() -> str:
     cli = find_cli()
     if cli is None:
         return "none"
-    done = subprocess.run([cli, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [cli, "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
     return done.stdout.split()[0]

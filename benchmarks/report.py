@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,16 +16,20 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Target:
-    """What a figure is promised to be: a bound on the row's ratio or, where it has none, on its median."""
+    """What a figure is promised to be: a bound on the row's ratio, or on our own median.
+
+    Attributes:
+        limit: the bound.
+        at_most: whether it is an upper one.
+        absolute: whether it is about our median itself, also where there is a peer.
+    """
 
     limit: float
     at_most: bool = True
+    absolute: bool = False
 
     def met_by(self, figure: float) -> bool:
         return figure <= self.limit if self.at_most else figure >= self.limit
-
-    def __str__(self) -> str:
-        return f"{'≤' if self.at_most else '≥'} {self.limit:g}"
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Row:
         what: what was measured, in words.
         unit: of the values: ``ms``, ``MB``, ``x``, ...
         ours: what was measured of this kernel.
-        peer: what was measured of the other one; None where the promise is about the value itself.
+        peer: what was measured of the other one; None where there is none.
         target: the promise; None where the row only informs.
         speedup: show how many times faster ours is (peer / ours) in place of ours / peer.
         note: what a reader must know to read the row rightly.
@@ -64,7 +68,7 @@ class Row:
         """Whether the target is met; None without one."""
         if self.target is None:
             return None
-        ratio = self.ratio
+        ratio = None if self.target.absolute else self.ratio
         return self.target.met_by(self.ours.median if ratio is None else ratio.value)
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,7 +86,7 @@ class Row:
                 "low": _round(ratio.low),
                 "high": _round(ratio.high),
             },
-            "target": str(self.target) if self.target else None,
+            "target": self.target and asdict(self.target),
             "met": self.met,
             "note": self.note,
         }
@@ -90,10 +94,6 @@ class Row:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Row:
         """Return the row that :meth:`as_dict` gave."""
-        target = None
-        if data["target"]:
-            sign, limit = data["target"].split()
-            target = Target(float(limit), at_most=sign == "≤")
         peer = data["peer"]
         return cls(
             benchmark=data["benchmark"],
@@ -101,7 +101,7 @@ class Row:
             unit=data["unit"],
             ours=Sample(data["ours"]["name"], tuple(data["ours"]["values"])),
             peer=Sample(peer["name"], tuple(peer["values"])) if peer else None,
-            target=target,
+            target=Target(**data["target"]) if data["target"] else None,
             speedup=bool(data["ratio"]) and data["ratio"]["of"] == "peer / ours",
             note=data["note"],
         )
@@ -182,7 +182,7 @@ class Report:
                 _figure(row.ours, row.unit),
                 f"{row.peer.name}: {_figure(row.peer, row.unit)}" if row.peer else "",
                 _ratio(row),
-                str(row.target) if row.target else "",
+                _target(row),
                 {True: "yes", False: "NO", None: ""}[row.met],
             )
 
@@ -206,6 +206,13 @@ def _ratio(row: Row) -> str:
         return ""
     faster = " faster" if row.speedup else ""
     return f"{ratio.value:.2f} x{faster} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _target(row: Row) -> str:
+    if row.target is None:
+        return ""
+    sign = "≤" if row.target.at_most else "≥"
+    return f"{sign} {row.target.limit:g} {row.unit if row.target.absolute else 'x'}"
 
 
 def _short(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The few statistics that a fair comparison needs: medians, quartiles, and how far a ratio can be trusted."""
+"""The few statistics that a fair comparison needs: medians, quartiles, and the trust in a ratio."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 RESAMPLES = 1000
-"""How often a ratio is drawn anew for its interval; the quantiles of 1000 draws vary by a few per mille."""
+"""How often a ratio is drawn anew for its interval."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sample:
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """The values below which one and three quarters lie; of a single value, the value itself."""
+        """The values below which one and three quarters lie; of one value, itself."""
         if len(self.values) == 1:
             return self.values[0], self.values[0]
         low, _, high = statistics.quantiles(self.values, n=4, method="inclusive")
@@ -47,8 +47,9 @@ class Ratio:
 def ratio_of_medians(above: Sequence[float], below: Sequence[float]) -> Ratio:
     """Return the ratio of two medians with its bootstrap interval.
 
-    Where both have the same number of values these were measured in turn, and whole rounds are drawn, so that
-    what changes slowly during a run (another program, the processor's clock) does not widen the interval.
+    Where both have the same number of values these were measured in turn, and whole rounds are
+    drawn, so that what changes slowly during a run (another program, the processor's clock) does
+    not widen the interval.
 
     Args:
         above: the values whose median is divided.

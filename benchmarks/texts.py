@@ -1,12 +1,12 @@
-"""The texts that benchmarks work on: answers as a model writes them, and cells as people write them."""
+"""The texts to work on: answers as a model writes them, and cells as people write them."""
 
 from __future__ import annotations
 
 _PIECE = """\
 ## {n}. Fitting the model
 
-The residuals of group {n} look **roughly normal**, so an ordinary least squares fit is a fair start; the slope is
-`{n}.25 ± 0.04`, which agrees with [the earlier run](https://example.org/runs/{n}) – but not with theory:
+The residuals of group {n} look **roughly normal**, so ordinary least squares is a fair start;
+the slope is `{n}.25 ± 0.04`, which agrees with [run {n}](https://example.org/runs/{n}), not with:
 
 $$\\hat\\beta = (X^T X)^{{-1}} X^T y, \\qquad \\sigma^2 = \\frac{{1}}{{n - p}} \\sum_i e_i^2$$
 
@@ -77,7 +77,7 @@ def code(size: int) -> str:
 
 
 def code_about_prompts(size: int) -> str:
-    """Return a cell of about ``size`` characters of Python that names ``%claude`` in strings and comments."""
+    """Return a cell of about ``size`` characters that names ``%claude`` where it is no prompt."""
     piece = 'x = 1  # %claude is no prompt here\ns = """\n%claude nor here\n"""\n' + CELL
     return piece * (size // len(piece) + 1)
 

@@ -7,7 +7,8 @@ costs that setting and not the kernel. What was dropped is logged, and the banne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp, kernel_flags
@@ -48,7 +49,9 @@ class FamiliarKernelApp(IPKernelApp):
 
 
 def drop_wrong_values(config: Config, classes: Sequence[Any]) -> list[str]:
-    """Remove from a configuration what no trait would take, and return a sentence about each.
+    """Remove from a configuration what no trait would take, and return a sentence about each fault.
+
+    Names that a class of ours does not know are faults as well.
 
     Args:
         config: changed in place.
@@ -65,7 +68,10 @@ def drop_wrong_values(config: Config, classes: Sequence[Any]) -> list[str]:
         for name, value in list(section.items()):
             trait = traits.get(name)
             if trait is None:
-                continue  # traitlets warns of these itself, with the name that comes nearest
+                # Of others' classes a section may hold what only a subclass knows.
+                if cls.__module__.startswith("familiar_kernel"):
+                    faults.append(_unknown(cls.__name__, name, traits))
+                continue
             try:
                 checked: Any = (
                     value.get_value(trait) if isinstance(value, DeferredConfig) else value
@@ -76,3 +82,9 @@ def drop_wrong_values(config: Config, classes: Sequence[Any]) -> list[str]:
                 faults.append(f"The setting {setting} is not used, since its value is wrong: {err}")
                 del section[name]
     return faults
+
+
+def _unknown(section: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    hint = f"; did you mean {section}.{near[0]}?" if near else "."
+    return f"The setting {section}.{name} is not known{hint}"

@@ -91,15 +91,15 @@ def transform(cell: str, *, awaitable: bool) -> str | None:
     lines that the user sees.
 
     A prompt that is the whole cell becomes an awaited call of ``prompt_cell``, any other one (and
-    each, where nothing may be awaited) a call of ``prompt_line``, which is synchronous. A prompt that is no assignment becomes an expression with
-    the value None: nothing is displayed or stored in ``Out``, whatever ``ast_node_interactivity``
-    says and whether or not the cell is stored in the history. (A ``;`` at the end silences only the
-    last expression of a cell that is stored.)
+    each, where nothing may be awaited) a call of ``prompt_line``, which is synchronous. A prompt
+    that is no assignment becomes an expression with the value None: nothing is displayed or stored
+    in ``Out``, whatever ``ast_node_interactivity`` says and whether or not the cell is stored in
+    the history. (A ``;`` at the end silences only the last expression of a cell that is stored.)
 
     Args:
         cell: the text of the cell.
-        awaitable: whether the cell may hold a top-level ``await``; then a prompt that is the whole
-            cell is awaited.
+        awaitable: whether the cell may hold a top-level ``await``. The body of another magic, such
+            as ``%%time``, may not.
 
     Returns:
         The new text, or None when the cell holds no prompt and must reach IPython as it is.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.error import StdinNotImplementedError, UsageError
+from IPython.core.error import UsageError
 from traitlets import TraitError
 
 from . import cells
@@ -261,6 +261,11 @@ def _auth(kernel: FamiliarKernel, rest: str) -> None:
         text = f"Signed in: {_sign_in_text(state, False)}. To sign in anew: %claude_auth login"
         show(kernel, text, text)
         return
+    if not kernel._allow_stdin:
+        raise UsageError(
+            "this front end cannot ask for the code; run `familiar login` in a terminal "
+            "on the kernel's machine"
+        )
     cli = find_cli(familiar.cli_path)
     if not cli:
         raise UsageError("the Claude Code CLI was not found; run `familiar doctor` in a terminal")
@@ -274,11 +279,6 @@ def _auth(kernel: FamiliarKernel, rest: str) -> None:
         )
         # Not echoed: until it is used, the code is as good as the sign-in itself.
         sign_in.submit(kernel.getpass("Code (empty if the page said that you are signed in): "))
-    except StdinNotImplementedError:
-        raise UsageError(
-            "this front end cannot ask for the code; run `familiar login` in a terminal "
-            "on the kernel's machine"
-        ) from None
     except SignInError as err:
         raise UsageError(str(err)) from None
     finally:
@@ -337,7 +337,10 @@ COMMANDS: tuple[Command, ...] = (
         ("on", "off"),
     ),
     Command(
-        "claude_version", "the versions of this package, its image, the SDK and the CLI", "%claude_version", _version
+        "claude_version",
+        "the versions of this package, its image, the SDK and the CLI",
+        "%claude_version",
+        _version,
     ),
 )
 

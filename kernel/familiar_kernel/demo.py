@@ -7,15 +7,17 @@ installed, and uses no account.
 
 from __future__ import annotations
 
-import atexit
+import asyncio
 import os
 import re
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any, TextIO
 
 import nbformat
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
@@ -82,9 +84,9 @@ def _execute(notebook: NotebookNode, screen: Screen) -> str:
             client.execute()
         except CellExecutionError as err:
             return f"a cell failed: {_COLOUR.sub('', f'{err.ename}: {err.evalue}')}"
-        except (DeadKernelError, TimeoutError, RuntimeError) as err:
-            # After a failed start nbclient has cleaned up, but would do so again at the exit.
-            atexit.unregister(client._cleanup_kernel)
+        except (asyncio.CancelledError, DeadKernelError, TimeoutError, RuntimeError) as err:
+            if client.stopped:
+                raise KeyboardInterrupt from None
             return f"the kernel did not run: {err}. `familiar doctor --deep` may say why"
     return ""
 
@@ -121,9 +123,29 @@ class _Client(NotebookClient):
     """Executes a notebook and shows every cell and every piece of output when it comes."""
 
     def __init__(self, notebook: NotebookNode, screen: Screen, **settings: Any) -> None:
-        super().__init__(notebook, **settings)
+        super().__init__(notebook, on_notebook_start=self._end_on_ctrl_c, **settings)
         self.screen = screen
+        self.stopped = False
         self._next = 0
+
+    def _end_on_ctrl_c(self, notebook: NotebookNode) -> None:
+        """Let Ctrl-C cancel the execution; nbclient's own handler only takes the kernel away."""
+        task = asyncio.current_task()
+        assert task is not None
+
+        def stop() -> None:
+            self.stopped = True
+            task.cancel()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
+
+    async def _async_cleanup_kernel(self) -> None:
+        # nbclient cleans up once more, and fails, where it has done so before: after a kernel that
+        # did not start, and after a signal.
+        if self.km is not None:
+            await super()._async_cleanup_kernel()
+
+    _cleanup_kernel = run_sync(_async_cleanup_kernel)
 
     async def async_execute_cell(
         self, cell: NotebookNode, cell_index: int, *args: Any, **kwargs: Any

@@ -22,13 +22,16 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from . import __version__, kernelspec
 from .familiar.auth import sign_in_state
 from .familiar.cli_path import VARIABLE as CLI_VARIABLE
 from .familiar.cli_path import locate_cli
+
+if TYPE_CHECKING:
+    from jupyter_client.blocking.client import BlockingKernelClient
 
 State = Literal["ok", "warning", "problem"]
 ENDPOINT = "https://api.anthropic.com"
@@ -38,6 +41,9 @@ COMMAND_TIMEOUT = 20.0
 """Seconds that another program may take to say its version."""
 DEEP_TIMEOUT = 120.0
 """Seconds that a kernel may take to start, and as many again to answer."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_SEE_ABOVE = "see what is said above of the CLI and the packages"
 
 
 @dataclass(frozen=True)
@@ -274,51 +280,59 @@ def check_answer() -> Iterator[Finding]:
     from jupyter_client.manager import KernelManager
 
     began = time.monotonic()
+    with kernelspec.temporary(kernelspec.specification(rehearsal=True)) as kernels:
+        manager = KernelManager(kernel_name=kernelspec.NAME, kernel_spec_manager=kernels)
+        manager.transport_encryption = kernelspec.ENCRYPTION
+        manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            ready, content, answer = _ask(manager.client())
+        except (RuntimeError, TimeoutError) as err:
+            why = f"the kernel did not answer: {err}"
+            yield Finding(
+                "answer", "problem", why, f"{sys.executable} -m familiar_kernel shows why"
+            )
+            return
+        finally:
+            manager.shutdown_kernel()
+    took = f"kernel {ready - began:.1f} s, answer {time.monotonic() - ready:.1f} s"
+    if content["status"] != "ok":
+        why = _COLOUR.sub("", f"{content.get('ename')}: {content.get('evalue')}")
+        yield Finding("answer", "problem", f"the prompt failed ({took}): {why}", _SEE_ABOVE)
+    elif not answer.strip():
+        yield Finding("answer", "problem", f"the answer was empty ({took})", _SEE_ABOVE)
+    else:
+        yield Finding("answer", "ok", f"the kernel answers, on the rehearsal ({took})")
+
+
+def _ask(client: BlockingKernelClient) -> tuple[float, dict[str, Any], str]:
+    """Ask a kernel's familiar one thing.
+
+    Returns:
+        when the kernel was ready, the content of the cell's reply, and the answer.
+
+    Raises:
+        RuntimeError: the kernel died, or was not ready in time.
+        TimeoutError: the cell did not end in time.
+    """
     told: list[str] = []
 
     def listen(message: dict[str, Any]) -> None:
         if message["msg_type"] == "stream":
             told.append(message["content"]["text"])
 
-    with kernelspec.temporary(kernelspec.specification(rehearsal=True)) as kernels:
-        manager = KernelManager(kernel_name=kernelspec.NAME, kernel_spec_manager=kernels)
-        manager.transport_encryption = kernelspec.ENCRYPTION
-        manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        client = manager.client()
-        client.start_channels()
-        try:
-            client.wait_for_ready(timeout=DEEP_TIMEOUT)
-            ready = time.monotonic()
-            reply = client.execute_interactive(
-                "print('<', ask('Are you there?').text, '>')",
-                timeout=DEEP_TIMEOUT,
-                allow_stdin=False,
-                output_hook=listen,
-            )
-        except (RuntimeError, TimeoutError) as err:
-            yield Finding(
-                "answer",
-                "problem",
-                f"the kernel did not answer: {err}",
-                "python -m familiar_kernel shows why",
-            )
-            return
-        finally:
-            client.stop_channels()
-            manager.shutdown_kernel(now=False)
-    content = reply["content"]
-    seconds = f"kernel {ready - began:.1f} s, answer {time.monotonic() - ready:.1f} s"
-    if content["status"] != "ok":
-        why = re.sub(r"\x1b\[[0-9;]*m", "", f"{content.get('ename')}: {content.get('evalue')}")
-        yield Finding(
-            "answer", "problem", f"the prompt failed ({seconds}): {why}", "see the lines above"
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=DEEP_TIMEOUT)
+        ready = time.monotonic()
+        reply = client.execute_interactive(
+            "print(ask('Are you there?').text)",
+            timeout=DEEP_TIMEOUT,
+            allow_stdin=False,
+            output_hook=listen,
         )
-    elif "".join(told).strip("<> \n"):
-        yield Finding("answer", "ok", f"the kernel answers, on the rehearsal ({seconds})")
-    else:
-        yield Finding(
-            "answer", "problem", f"the answer was empty ({seconds})", "see the lines above"
-        )
+    finally:
+        client.stop_channels()
+    return ready, reply["content"], "".join(told)
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ipykernel.ipkernel import IPythonKernel
@@ -19,6 +18,7 @@ from traitlets import Bool, Instance, List, Type, Unicode, default
 
 from . import cells, commands
 from .familiar.familiar import Familiar
+from .outputs import OutputWatch
 from .prompts import Prompts
 from .shell import FamiliarShell
 
@@ -44,6 +44,7 @@ class FamiliarKernel(IPythonKernel):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.output_watch = OutputWatch(self.iopub_thread)
         self.shell.familiar = Prompts(self, self.familiar)
         self.shell.familiar.enter_namespace()
         commands.register(self)
@@ -135,34 +136,3 @@ class FamiliarKernel(IPythonKernel):
         """Interrupt the main thread's cell, and the turns of subshells, which no signal reaches."""
         self.shell.familiar.stop_outside_main_thread()
         await super().interrupt_request(stream, ident, parent)
-
-    # -- output --
-
-    def publisher(self) -> Callable[[str, dict[str, Any], dict[str, Any], bool], None]:
-        """Return a function that publishes displays as output of the cell that calls this, from any
-        thread.
-
-        The function takes the display's id, its data, its metadata, and whether it updates one that
-        is there.
-        """
-        parent = self.get_parent("shell")
-        session, socket = self.session, self.iopub_socket
-        assert session is not None
-
-        def publish(
-            display_id: str, data: dict[str, Any], metadata: dict[str, Any], update: bool
-        ) -> None:
-            kind = "update_display_data" if update else "display_data"
-            session.send(
-                socket,
-                kind,
-                {"data": data, "metadata": metadata, "transient": {"display_id": display_id}},
-                parent=parent,
-                ident=self._topic(kind),
-            )
-
-        return publish
-
-    def in_main_thread(self) -> bool:
-        """Whether the caller runs in the thread that signals reach."""
-        return threading.current_thread() is threading.main_thread()

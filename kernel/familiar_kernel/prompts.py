@@ -13,7 +13,6 @@ import contextlib
 import signal
 import sys
 import threading
-import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +26,10 @@ from .exceptions import FamiliarError, TurnStopped
 from .familiar.errors import NO_START, Trouble, TroubleError
 from .familiar.familiar import STOP_GRACE, Familiar, Turn
 from .familiar.protocol import TurnFinished
+from .outputs import CapturedOutputs, CellOutputs
 
 if TYPE_CHECKING:
     from .kernel import FamiliarKernel
-
-Bundle = tuple[dict[str, Any], dict[str, Any]]
 
 
 class Prompts:
@@ -146,20 +144,11 @@ class Prompts:
         captures, once and whole, in the thread that asked.
         """
         publisher = self._kernel.shell.display_pub
-        captured: list[Bundle] = []
-        rehearsal = self._familiar.rehearsal
-        if isinstance(publisher, CapturingDisplayPublisher) or getattr(publisher, "_hooks", None):
-            view = AnswerView(
-                lambda data, metadata, update: captured.append((data, metadata)),
-                live=False,
-                rehearsal=rehearsal,
-            )
-        else:
-            publish, display_id = self._kernel.publisher(), f"familiar-{uuid.uuid4()}"
-            view = AnswerView(
-                lambda data, metadata, update: publish(display_id, data, metadata, update),
-                rehearsal=rehearsal,
-            )
+        captured = isinstance(publisher, CapturingDisplayPublisher) or getattr(
+            publisher, "_hooks", None
+        )
+        surface = CapturedOutputs() if captured else CellOutputs(self._kernel)
+        view = AnswerView(surface, live=not captured, rehearsal=self._familiar.rehearsal)
         _flush_output()
         try:
             turn = self._familiar.begin(text, options, view)
@@ -170,8 +159,9 @@ class Prompts:
         try:
             yield turn
         finally:
-            for data, metadata in captured:
-                publisher.publish(data=data, metadata=metadata)
+            if isinstance(surface, CapturedOutputs):
+                for data, metadata in surface.bundles:
+                    publisher.publish(data=data, metadata=metadata)
 
     def _conclude(self, turn: Turn) -> Answer:
         """Return the answer of a turn that has ended, or raise what it ended with."""

@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ _BROWSER_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+_LEAD_ELSEWHERE = ("ANTHROPIC_", "CLAUDE_", "FAMILIAR_", "IMAGE_", "IPYTHON", "JUPYTER", "PYTEST_", "XDG_")
+"""Beginnings of the variables by which a person's own settings could reach the server."""
 _SETTINGS = {
     # No question about news and no look for updates: the tests ask nobody outside this machine.
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -96,7 +98,8 @@ class Lab:
         path: Path | None,
         size: tuple[int, int] = WIDE,
         scale: float = 1,
-        mode: str = "doc",
+        *,
+        route: Callable[[Page], None] | None = None,
     ) -> Page:
         """Open a notebook in a window of its own, or the launcher where ``path`` is None.
 
@@ -105,18 +108,21 @@ class Lab:
             path: the notebook, somewhere under :attr:`root`.
             size: of the window, in CSS pixels.
             scale: pixels of a screenshot for each of those.
-            mode: ``doc`` shows the notebook alone, ``lab`` the file browser and tabs as well.
+            route: called with the empty page, to get in the way of its requests.
         """
         context = browser.new_context(
             viewport={"width": size[0], "height": size[1]}, device_scale_factor=scale
         )
         page = context.new_page()
         page.set_default_timeout(30_000)
-        place = f"/{mode}/tree/{path.relative_to(self.root).as_posix()}" if path else "/lab"
-        # A workspace of its own, or the windows would restore each other's tabs.
-        if mode == "lab":
-            place = place.replace("/lab", f"/lab/workspaces/{uuid.uuid4().hex}", 1)
-        page.goto(f"{self.url}{place}?token={self._token}", wait_until="domcontentloaded")
+        if route is not None:
+            route(page)
+        if path is None:
+            # A workspace of its own, or windows would restore each other's tabs.
+            place = f"lab/workspaces/{uuid.uuid4().hex}"
+        else:
+            place = f"doc/tree/{path.relative_to(self.root).as_posix()}"
+        page.goto(f"{self.url}/{place}?token={self._token}", wait_until="domcontentloaded")
         return page
 
     def api(self, method: str, place: str) -> Any:
@@ -131,9 +137,15 @@ class Lab:
         return json.loads(body) if body else None
 
     def shut_kernels_down(self) -> None:
-        """End all kernels, so that the next test has the machine to itself."""
+        """End all kernels, so that what comes next has the machine to itself."""
         for session in self.api("GET", "sessions"):
             self.api("DELETE", f"sessions/{session['id']}")
+
+    def shut_kernel_down(self, name: str) -> None:
+        """End the kernel of one notebook, given as its path under :attr:`root`."""
+        for session in self.api("GET", "sessions"):
+            if session["path"] == name:
+                self.api("DELETE", f"sessions/{session['id']}")
 
 
 @contextlib.contextmanager
@@ -158,7 +170,7 @@ def running_lab(home: Path, script: Path | None = None) -> Iterator[Lab]:
     env = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("ANTHROPIC_", "CLAUDE_", "JUPYTER", "IPYTHON", "FAMILIAR_", "PYTEST_"))
+        if not name.startswith(_LEAD_ELSEWHERE)
     }
     env |= {
         "HOME": str(home),
@@ -168,6 +180,7 @@ def running_lab(home: Path, script: Path | None = None) -> Iterator[Lab]:
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "JUPYTERLAB_SETTINGS_DIR": str(overrides),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "FAMILIAR_REHEARSAL": "1",
         "FAMILIAR_REHEARSAL_SCRIPT": str(script or ""),
         "JUPYTER_TOKEN": (token := secrets.token_hex(16)),
@@ -221,48 +234,125 @@ def _address(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
 
 @dataclass(frozen=True)
 class Sample:
-    """What an answer looked like at one moment while it grew.
+    """What an answer looked like from one moment on, while it grew.
 
     Attributes:
         at: milliseconds since the watch began.
         height: of the cell's output area, in pixels.
         scroll: how far the notebook was scrolled, in pixels.
         text: what the output showed, without the thinking.
+        formulas: how many formulas stood there, typeset.
         thinking: the summary of the thinking block, or empty.
         is_open: whether that block was open.
+        is_live: whether anything there would make a screen reader speak at each change.
     """
 
     at: float
     height: float
     scroll: float
     text: str
+    formulas: int
     thinking: str
     is_open: bool
+    is_live: bool
 
 
 _WATCH = """
 (index) => {
   const cell = document.querySelectorAll('.jp-Notebook .jp-Cell')[index];
+  const scroller = document.querySelector('.jp-WindowedPanel-outer');
   const began = performance.now();
   const samples = window.watched = [];
-  const scroller = document.querySelector('.jp-WindowedPanel-outer') || document.querySelector('.jp-Notebook');
+  let before = '';
   const look = () => {
+    if (window.watched !== samples) return;
     const area = cell.querySelector('.jp-Cell-outputArea');
     const block = [...cell.querySelectorAll('details')].pop();
-    const rendered = cell.querySelector('.jp-RenderedMarkdown')?.cloneNode(true);
-    rendered?.querySelectorAll('details').forEach(each => each.remove());
-    samples.push({
-      at: performance.now() - began,
+    const words = cell.querySelector('.jp-RenderedMarkdown')?.cloneNode(true);
+    words?.querySelectorAll('details').forEach(each => each.remove());
+    const seen = {
       height: area ? area.getBoundingClientRect().height : 0,
       scroll: scroller ? scroller.scrollTop : 0,
-      text: rendered?.textContent || '',
+      text: words?.textContent || '',
+      formulas: cell.querySelectorAll('mjx-container').length,
       thinking: block?.querySelector('summary')?.textContent || '',
       is_open: !!block?.open,
-    });
+      is_live: !!area?.closest('[aria-live], [role=log], [role=status], [role=alert]')
+        || !!area?.querySelector('[aria-live], [role=log], [role=status], [role=alert]'),
+    };
+    const now = JSON.stringify(seen);
+    if (now !== before) samples.push({at: performance.now() - began, ...seen});
+    before = now;
+    requestAnimationFrame(look);
   };
-  window.watching = setInterval(look, 50);
+  look();
 }
 """
+_CONTRASTS = """
+(element) => {
+  const paint = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = colour => {
+    paint.clearRect(0, 0, 1, 1);
+    paint.fillStyle = colour;
+    paint.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = paint.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const over = (top, below) => top.slice(0, 3).map((c, i) => c * top[3] + below[i] * (1 - top[3]));
+  const luminance = colour => {
+    const [r, g, b] = colour.map(c => c / 255).map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const found = [];
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (!node.textContent.trim() || !node.parentElement.checkVisibility()) continue;
+    if (node.parentElement.closest('mjx-assistive-mml')) continue;
+    let layers = [];
+    let opacity = 1;
+    for (let each = node.parentElement; each; each = each.parentElement) {
+      const style = getComputedStyle(each);
+      layers.push(rgba(style.backgroundColor));
+      opacity *= Number(style.opacity);
+    }
+    const ground = layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255]);
+    const ink = rgba(getComputedStyle(node.parentElement).color);
+    const pair = [luminance(over([...ink.slice(0, 3), ink[3] * opacity], ground)), luminance(ground)];
+    found.push([node.textContent.trim(), (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)]);
+  }
+  return found;
+}
+"""
+_CUT_WORDS = """
+(element) => {
+  const cut = [];
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (!node.parentElement.checkVisibility()) continue;
+    for (const word of node.textContent.matchAll(/[\\p{L}\\p{N}_]+/gu)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      const lines = new Set([...range.getClientRects()].filter(r => r.width).map(r => Math.round(r.top)));
+      if (lines.size > 1) cut.push(word[0]);
+    }
+  }
+  return cut;
+}
+"""
+
+
+def contrasts(element: Locator) -> dict[str, float]:
+    """Return how strongly each visible piece of text stands out from its ground; 4.5 can be read by most."""
+    return dict(element.evaluate(_CONTRASTS))
+
+
+def cut_words(element: Locator) -> list[str]:
+    """Return the words that go on in the next line without a hyphen."""
+    words: list[str] = element.evaluate(_CUT_WORDS)
+    return words
 
 
 _KERNEL_IS_IDLE = """
@@ -289,7 +379,7 @@ class Notebook:
         return self.cells.nth(index)
 
     def output(self, index: int) -> Locator:
-        """Where a cell's outputs are shown."""
+        """Where a cell's outputs are shown; it is there once there are any."""
         return self.cell(index).locator(".jp-Cell-outputArea")
 
     def wait_for_kernel(self) -> None:
@@ -339,10 +429,26 @@ class Notebook:
         expect(self.page.locator("body")).to_have_attribute("data-jp-theme-light", is_light)
 
     def watch(self, index: int) -> None:
-        """Begin to look at a cell's output 20 times a second; :meth:`watched` has what was seen."""
+        """Begin to look at a cell's output with every frame; :meth:`watched` has what was seen."""
         self.page.evaluate(_WATCH, index)
 
     def watched(self) -> list[Sample]:
-        """Stop watching, and return what there was to see."""
-        samples = self.page.evaluate("() => { clearInterval(window.watching); return window.watched; }")
+        """Stop watching, and return what there was to see: one sample for each change."""
+        samples = self.page.evaluate("() => { const seen = watched; watched = null; return seen; }")
         return [Sample(**sample) for sample in samples]
+
+    def resize(self, width: int, height: int = WIDE[1]) -> None:
+        """Make the window this large, and wait until JupyterLab has laid everything out anew."""
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.evaluate("() => new Promise(done => setTimeout(() => requestAnimationFrame(done), 300))")
+
+    def picture(self, file: Path, width: int = WIDE[0]) -> None:
+        """Take a picture of the whole notebook, in a window as high as that needs."""
+        before = self.page.viewport_size
+        assert before is not None
+        self.resize(width, before["height"])
+        height = self.page.evaluate("() => document.querySelector('.jp-WindowedPanel-inner').scrollHeight")
+        self.resize(width, int(height) + 150)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=file)
+        self.resize(before["width"], before["height"])

@@ -446,20 +446,20 @@ HOSTILE = {
 @pytest.mark.parametrize("cell", (LONG | HOSTILE).values(), ids=LONG | HOSTILE)
 def test_a_long_cell_takes_less_than_half_a_second(cell: str) -> None:
     def seconds() -> float:
-        started = time.perf_counter()
+        started = time.process_time()  # of this process alone: the machine may have other work
         cells.transform(cell, awaitable=True)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     assert min(seconds() for _ in range(3)) < 0.5
-    started = time.perf_counter()
+    started = time.process_time()
     cells.classify(cell)
     cells.prompt_at(cell, len(cell) // 2)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_a_cell_without_the_name_costs_microseconds() -> None:
     cell = "def f(a, b='c'):\n    return '%claud'\n" * 25_000
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(10):
         assert cells.transform(cell, awaitable=True) is None
-    assert (time.perf_counter() - started) / 10 < 0.002  # one search in a megabyte
+    assert (time.process_time() - started) / 10 < 0.002  # one search in a megabyte

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from familiar_kernel import demo
@@ -87,18 +89,23 @@ def test_the_notebook_is_clean_and_for_our_kernel() -> None:
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
 
 
-def demonstrate(directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def start(directory: Path, **variables: str) -> subprocess.Popen[str]:
     code = "import sys; from familiar_kernel.cli import main; sys.exit(main())"
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("ANTHROPIC", "CLAUDE"))}
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-c", code, "demo", "--output-dir", str(directory / "out")],
         env={**environment, "HOME": str(directory), **variables},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=150,
     )
+
+
+def demonstrate(directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    with start(directory, **variables) as process:
+        out, err = process.communicate(timeout=150)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.mark.slow
@@ -158,3 +165,21 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     assert told.returncode == 1
     assert told.stderr.startswith("familiar: ")
     assert "Traceback" not in told.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.cli
+@pytest.mark.kernel
+def test_ctrl_c_in_an_answer_ends_everything(tmp_path: Path) -> None:
+    with start(tmp_path) as process:
+        assert process.stdout is not None
+        # The answer has begun; the kernel, its host and the CLI run.
+        assert any("[thinking]" in line for line in process.stdout)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 3
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "familiar: stopped\n"
+    _, left = psutil.wait_procs(children, timeout=10)
+    assert left == []

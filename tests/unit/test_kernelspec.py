@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import venv
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -26,7 +27,7 @@ SOURCE = REPOSITORY / "kernelspecs" / "python-claude"
 def listed(*arguments: str, **variables: str) -> dict[str, Path]:
     """Return the kernels that `jupyter kernelspec list` shows, with their folders."""
     done = subprocess.run(
-        [sys.executable, "-m", "jupyter", "kernelspec", *arguments],
+        [sys.executable, "-m", "jupyter_client.kernelspecapp", *arguments],
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
@@ -152,15 +153,16 @@ def fresh_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _run(*command: str, **variables: str) -> str:
     """Run a command apart from what this process's environment says about Python and Jupyter."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "JUPYTER"))}
-    done = subprocess.run(
-        command,
-        cwd=REPOSITORY,
-        env={**env, "JUPYTER_DATA_DIR": os.devnull, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=150,
-    )
+    with tempfile.TemporaryDirectory() as data:
+        done = subprocess.run(
+            command,
+            cwd=REPOSITORY,
+            env={**env, "JUPYTER_DATA_DIR": data, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=150,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -168,7 +170,7 @@ def _run(*command: str, **variables: str) -> str:
 @pytest.mark.slow
 def test_the_wheel_alone_makes_it_selectable(fresh_environment: Path) -> None:
     python = str(fresh_environment / "bin" / "python")
-    told = _run(python, "-m", "jupyter", "kernelspec", "list", "--json")
+    told = _run(python, "-m", "jupyter_client.kernelspecapp", "list", "--json")
     entry = json.loads(told)["kernelspecs"]["python-claude"]
     assert Path(entry["resource_dir"]) == fresh_environment / "share/jupyter/kernels/python-claude"
     assert entry["spec"]["display_name"] == "Python + Claude"
@@ -193,7 +195,7 @@ def test_the_kernel_of_the_wheel_runs_code(fresh_environment: Path) -> None:
     code = (
         "from jupyter_client.manager import run_kernel\n"
         "with run_kernel(kernel_name='python-claude') as client:\n"
-        "    client.execute_interactive('import familiar_kernel; print(familiar_kernel.__file__)')\n"
+        "    client.execute_interactive('import familiar_kernel as f; print(f.__file__)')\n"
     )
     python = str(fresh_environment / "bin" / "python")
     told = _run(python, "-c", code, FAMILIAR_REHEARSAL="1")

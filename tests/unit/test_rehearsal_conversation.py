@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -107,7 +108,7 @@ def test_turns_and_rounds() -> None:
 
 def test_prompts_that_had_no_answer_are_prompts_of_their_own() -> None:
     talk = conversation(user(REMINDER, "failed\n", "[Request interrupted by user]\n", "again"))
-    assert [(m.turn, m.prompt) for m in talk.moments] == [(1, "failed\n"), (2, "again")]
+    assert [(m.turn, m.prompt) for m in talk.moments] == [(1, "failed"), (2, "again")]
 
 
 def test_a_request_to_go_on_is_the_same_prompt_once_more() -> None:
@@ -308,6 +309,15 @@ def test_every_example_of_the_first_conversation_is_answered() -> None:
     for known in script.rules:
         if known.example:
             assert rule(script, user(known.example)) is not None
+
+
+@pytest.mark.parametrize(
+    "unit", ["three ", "rank ", "run use ", "<system-reminder>", "<command-name>", " ", "x"]
+)
+def test_a_prompt_of_a_megabyte_is_understood_soon(unit: str) -> None:
+    begun = time.monotonic()
+    assert rule(built_in(), user(unit * (1_000_000 // len(unit)))) is None
+    assert time.monotonic() - begun < 10
 
 
 def text_of(script: Script, *messages: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""From a scripted reply to frames: well-formed events, pauses, cuts, and borders inside characters."""
+"""From a scripted reply to frames: well-formed events, pauses, cuts, and split characters."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def text(found: list[dict[str, Any]], kind: str = "text") -> str:
 
 
 def test_thinking_text_and_a_tool_make_three_blocks() -> None:
-    found = events("[{thinking: hm}, {text: 'a {match[1]}'}, {text: b}, {tool_use: {name: T, input: {x: '{prompt}'}}}]")  # fmt: skip
+    tool = "{tool_use: {name: T, input: {x: '{prompt}'}}}"
+    found = events("[{thinking: hm}, {text: 'a {match[1]}'}, {text: b}, " + tool + "]")
     assert [e["type"] for e in found] == [
         "message_start", "ping",
         "content_block_start", "content_block_delta", "content_block_delta", "content_block_stop",
@@ -113,7 +114,7 @@ def test_an_error_in_mid_stream_is_an_event() -> None:
 
 def test_raw_bytes_are_sent_alone_and_as_they_are() -> None:
     frames = list(stream(reply("[{text: x}, {raw: {hex: fffe}}, {malformed: json}]"), PART))
-    assert [f.data for f in frames if f.alone][0] == b"\xff\xfe"
+    assert next(f.data for f in frames if f.alone) == b"\xff\xfe"
     assert len([f for f in frames if f.alone]) == 2
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from familiar_kernel.rehearsal.script import built_in, built_in_names, load, loads
+from familiar_kernel.rehearsal.script import Rule, When, built_in, built_in_names, load, loads
+from familiar_kernel.rehearsal.server import Seen
 from familiar_kernel.rehearsal.steps import (
+    KINDS,
     MALFORMED,
     Cut,
     Echo,
@@ -19,9 +23,12 @@ from familiar_kernel.rehearsal.steps import (
     ToolUse,
     Usage,
 )
+from familiar_kernel.rehearsal.templates import NAMES
 from familiar_kernel.rehearsal.validation import ScriptError
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "rehearsal"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "rehearsal"
+MANUAL = (ROOT / "docs" / "rehearsal.md").read_text(encoding="utf-8")
 
 
 def problems(text: str) -> str:
@@ -216,3 +223,18 @@ def test_the_examples_are_good(path: Path) -> None:
 
 def test_there_are_examples() -> None:
     assert list(EXAMPLES.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", MANUAL, re.DOTALL))
+def test_the_scripts_in_the_manual_are_good(text: str) -> None:
+    assert loads(text).rules
+
+
+def test_the_manual_names_everything_that_a_script_may_say() -> None:
+    for kind, settings in KINDS.items():
+        assert f"| `{kind}:" in MANUAL
+        assert all(f"`{setting}`" in MANUAL for setting in settings)
+    for name in (*(f.name for f in fields(When)), *MALFORMED, *(f.name for f in fields(Rule))):
+        assert f"`{name}" in MANUAL
+    assert all(f"`{{{name}" in MANUAL for name in NAMES)
+    assert all(f"`{field.name}`" in MANUAL for field in fields(Seen))

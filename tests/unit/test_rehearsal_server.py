@@ -1,4 +1,4 @@
-"""The rehearsal over HTTP, on its own socket: routes, errors, chunk borders, cuts, and how it ends."""
+"""The rehearsal over HTTP: its routes, errors, chunk borders and cuts, and how it ends."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -215,6 +216,34 @@ def test_it_stops_at_once_in_the_middle_of_a_silence(
     assert [r for r in caplog.records if r.name.startswith("uvicorn")] == []
 
 
+@pytest.mark.parametrize("prompt", ["silent", "stuck", "big"])
+def test_clients_may_leave_at_any_time(prompt: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(client: httpx.AsyncClient, seen: list[Seen]) -> None:
+        tasks = [
+            asyncio.create_task(client.post("/v1/messages", json=asks(prompt))) for _ in range(20)
+        ]
+        while len(seen) < len(tasks):
+            await asyncio.sleep(0.01)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert text_of((await client.post("/v1/messages", json=asks("echo"))).text) == '"echo"'
+
+    with caplog.at_level(logging.INFO):
+        play(test)
+    assert [r for r in caplog.records if r.name.startswith("uvicorn")] == []
+
+
+def test_a_hundred_clients_at_once_are_answered_each() -> None:
+    async def test(client: httpx.AsyncClient, seen: list[Seen]) -> None:
+        prompts = [f"echo {number}" for number in range(100)]
+        posts = (client.post("/v1/messages", json=asks(prompt)) for prompt in prompts)
+        answers = await asyncio.gather(*posts)
+        assert [json.loads(text_of(answer.text)) for answer in answers] == prompts
+
+    play(test)
+
+
 def test_it_is_a_good_guest_in_another_program(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
         async with serving() as (_, client, _seen):
@@ -302,11 +331,8 @@ def test_a_script_can_be_checked(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_port_that_is_taken_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
-    async def run() -> None:
-        async with Rehearsal(loads(SCRIPT)) as rehearsal:
-            assert await asyncio.to_thread(main, ["--port", str(rehearsal.port)]) == 1
-
-    asyncio.run(run())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["--port", str(taken.getsockname()[1])]) == 1
     assert "in use" in capsys.readouterr().err
 
 

@@ -27,7 +27,7 @@ _TOKEN = re.compile(
     r"|(?P<address>https?://|ftp://|www\.)"
     r"|(?P<double>\\{2,})(?=[\[(])"
     r"|(?P<single>\\)(?=[\[(])"
-    r"|(?P<environment>\\begin)(?=\{)"
+    r"|(?P<environment>\\+begin)(?=\{)"
     r"|(?P<command>\\(?:href|url|style|class|cssId|data|require|includegraphics|bbox|html[a-z]*)(?![a-z]))"
     r"|(?P<escaped>\\[\\`$<!\]])",
     re.IGNORECASE,
@@ -69,7 +69,8 @@ _FORMULA = {
         r"\\begin\{(?P<name>[a-z]+\*?)\}((?:(?!\\begin)[^$`])*?)\\end\{(?P=name)\}"
     ),
 }
-_NOT_IN_FORMULA = re.compile(r"://|www\.|\\\\[\[(]", re.IGNORECASE)
+_ADDRESS = re.compile(r"://|www\.", re.IGNORECASE)
+_ENVIRONMENT = re.compile(r"\\(?P<edge>begin|end)\{(?P<name>[a-z]*\*?)\}", re.IGNORECASE)
 _FORMULA_UNSAFE = re.compile(
     r"<(?=[A-Za-z/!?])|!(?=\\*\[)|\](?=[(:])"
     r"|\\(?=(?:href|url|style|class|cssId|data|require|includegraphics|bbox|html[a-z]*)(?![a-z]))",
@@ -154,6 +155,9 @@ class _Prose:
             return "&#96;" * len(token)
         inside = self._run[self._position : close.start()]
         self._position = close.end()
+        self._doubt(
+            len(token) > 1 and re.search(r"[`*_]", inside) is not None
+        )  # marked looks for emphasis there
         self._doubt("\n" in inside or _HAZARD.search(inside) is not None)
         self._doubt(self._bracket and ("](" in inside or "][" in inside))
         if "|" in inside:
@@ -176,7 +180,7 @@ class _Prose:
         r"""``\(`` and ``\[``: formulas as TeX writes them; Jupyter knows them with dollars only."""
         opening = self._run[at : at + 2]
         found = _FORMULA[opening].match(self._run, at)
-        if not found or not found[1].strip() or _NOT_IN_FORMULA.search(found[1]):
+        if not found or not found[1].strip() or not _is_closed(found[1], opening):
             return token
         if opening == "\\[" and not (
             re.search(r"[=^_\\]", found[1])
@@ -199,15 +203,12 @@ class _Prose:
         return token[: len(token) // 2 * 2] + ("&#91;" if bracket == "[" else "&#40;")
 
     def _environment(self, token: str, at: int) -> str:
-        return self._formula(token.lower(), at) or "\\ begin"
+        return self._formula(token.lower(), at) or token[:-5] + " begin"
 
     def _formula(self, mark: str, at: int) -> str:
+        """Return the formula that begins here, or nothing."""
         found = _FORMULA[mark].match(self._run, at) if mark in _FORMULA else None
-        if (
-            not found
-            or self._run[at - 1 : at] == "\\"
-            or _NOT_IN_FORMULA.search(self._run, at + 2, found.end())
-        ):
+        if not found or self._run[at - 1 : at] == "\\" or not _is_closed(found[0], mark):
             return ""
         self._position = found.end()
         return _safe_formula(found[0])
@@ -242,17 +243,15 @@ class _Prose:
         tick = self._run.find("`", self._position)
         if tick >= 0:
             between = self._run[self._position : tick]
-            self._doubt(")" not in between or re.search(r"[\"'(<]", between) is not None)
+            self._doubt(")" not in between or re.search(r"[\"'(<\\]", between) is not None)
         return token
 
     def _definition(self, token: str, at: int) -> str:
-        if self._leads_astray(at):
-            return "]&#58;"
-        tick = self._run.find("`", self._position)
-        self._doubt(
-            tick >= 0 and re.search(r"[\"'(<]", self._run[self._position : tick]) is not None
+        return (
+            token
+            if _SURE_DEFINITION.match(self._run, at) and not self._leads_astray(at)
+            else "]&#58;"
         )
-        return token
 
     def _leads_astray(self, at: int) -> bool:
         target = _TARGET.match(self._run, at)
@@ -272,10 +271,20 @@ class _Prose:
         if token == r"\`":
             self._doubt()
             return "&#96;"
-        if token in (r"\!", r"\]"):
+        if token == r"\!":
+            return "&#33;"
+        if token == r"\]":
             self._position -= 1  # marked takes the backslash away in a link's text
             return "\\"
         return token
+
+
+def _is_closed(formula: str, mark: str) -> bool:
+    """Whether nothing in a formula goes on behind its end for a renderer that looks for it there."""
+    if _ADDRESS.search(formula) or (mark in ("$", "\\(") and re.search(r"\\\\[\[(]", formula)):
+        return False
+    last = {found["name"]: found["edge"] for found in _ENVIRONMENT.finditer(formula)}
+    return all(edge.lower() == "end" for edge in last.values())
 
 
 def _safe_formula(formula: str) -> str:

@@ -55,6 +55,7 @@ class Growing:
 
     def __init__(self) -> None:
         self._done = ""
+        self._ends: list[int] = []
         self._end = ""
         self._pieces: list[str] = []
         self._safe = ""
@@ -70,17 +71,28 @@ class Growing:
             self._pieces.clear()
             raw, waiting = _without_half_character(raw)
             raw = clean(raw)
-            done, unfinished, consumed = [], "", 0
+            done, unfinished, consumed, length = [], "", 0, len(self._done)
             for safe, end, finished in _blocks(raw):
                 if finished:
                     done.append(safe)
                     consumed = end
+                    length += len(safe)
+                    if raw[end : end + 1].strip():
+                        self._ends.append(length)
                 else:
                     unfinished += safe
             self._done += "".join(done)
             self._end = raw[consumed:] + waiting
             self._safe = self._done + unfinished
         return self._safe
+
+    def settled(self, start: int = 0) -> int:
+        """Return how much of what :meth:`read` returned stands for good, as a length.
+
+        It ends where what follows can be shown apart: between blocks, and not before an indented line, which
+        may belong to a list item. Nothing beyond ``start`` is settled yet if ``start`` itself is returned.
+        """
+        return self._ends[-1] if self._ends and self._ends[-1] > start else start
 
 
 def _without_half_character(raw: str) -> tuple[str, str]:
@@ -103,7 +115,7 @@ def _blocks(raw: str) -> Iterator[tuple[str, int, bool]]:
             end = blank.end() if blank else fence_at
             safe = safe_prose(raw[position:end])
             if opener and end == fence_at and not blank:
-                safe += _gap(opener["prefix"])
+                safe += _gap(raw[position:end], opener["prefix"])
             position = end
             yield safe, end, blank is not None or (opener is not None and opener.end() < len(raw))
         if opener:
@@ -111,8 +123,11 @@ def _blocks(raw: str) -> Iterator[tuple[str, int, bool]]:
             yield safe, position, finished
 
 
-def _gap(prefix: str) -> str:
-    """Return the line that must part a paragraph from a fence behind this prefix, for all to see a fence."""
+def _gap(run: str, prefix: str) -> str:
+    """Return the line that must part a paragraph from the fence that follows, for all to see a fence."""
+    in_quote = all(line.lstrip(" \t").startswith(">") for line in run.splitlines())
+    if ">" in prefix and not in_quote:
+        return "\n"
     if "    " in prefix or "\t" in prefix or prefix.strip(" >"):
         return _continuation(prefix).rstrip(" ") + "\n"
     return ""

@@ -24,34 +24,6 @@ _FAILED = "The turn failed; the error is below. The text so far is kept."
 _FAILED_EMPTY = "The turn failed; the error is below."
 
 
-def live(transcript: Transcript, now: float) -> Bundle:
-    """Return the answer so far, for an output that will be updated.
-
-    Args:
-        transcript: the turn so far.
-        now: the time on the transcript's clock, in seconds.
-    """
-    blocks = [_heading(transcript)]
-    last = len(transcript.parts) - 1
-    for place, part in enumerate(transcript.parts):
-        if isinstance(part, Thinking):
-            blocks.append(_live_thinking(part, now))
-        elif not _joins(transcript.parts, place):
-            blocks.append(_part(part))
-        else:
-            blocks[-1] += "\n" + _part(part)
-    if transcript.notice:
-        blocks.append(f"*{literal(transcript.notice)}*")
-    elif last < 0:
-        blocks.append("*Waiting for the first words…*")
-    metadata = {
-        "version": METADATA_VERSION,
-        "turn": transcript.turn,
-        "rehearsal": transcript.rehearsal,
-    }
-    return {"text/markdown": "\n\n".join(blocks) + "\n"}, {"familiar": metadata}
-
-
 def final(transcript: Transcript) -> Bundle:
     """Return the whole answer, as it stays in the notebook.
 
@@ -61,8 +33,8 @@ def final(transcript: Transcript) -> Bundle:
     end = transcript.finished
     if end is None:
         raise ValueError("the turn has not ended yet")
-    blocks = [_heading(transcript)]
-    lines = []
+    blocks = [heading(transcript.rehearsal)]
+    lines: list[str] = []
     for place, part in enumerate(transcript.parts):
         if _joins(transcript.parts, place):
             blocks[-1] += "\n" + _part(part)
@@ -103,8 +75,9 @@ def _metadata(transcript: Transcript, end: TurnFinished) -> dict[str, Any]:
     }
 
 
-def _heading(transcript: Transcript) -> str:
-    return "###### Rehearsal, not Claude" if transcript.rehearsal else "###### Claude"
+def heading(rehearsal: bool) -> str:
+    """Return the heading of an answer: what a screen reader can jump to."""
+    return "###### Rehearsal, not Claude" if rehearsal else "###### Claude"
 
 
 def _joins(parts: list[Part], place: int) -> bool:
@@ -116,7 +89,7 @@ def _part(part: Part) -> str:
     if isinstance(part, Text):
         return part.prose.markdown()
     if isinstance(part, Tool):
-        return _tool(part)
+        return tool_line(part)
     return _thought(part)
 
 
@@ -125,10 +98,11 @@ def _plain(part: Part) -> str:
         return clean(part.prose.text).strip("\n")
     if isinstance(part, Tool):
         return f"[{clean(part.name)}: {_short(part.summary)}{_WORDS[part.state]}]"
-    return f"[thought for {_whole_seconds((part.ended or part.started) - part.started)}]"
+    return f"[thought for {whole_seconds((part.ended or part.started) - part.started)}]"
 
 
-def _tool(tool: Tool) -> str:
+def tool_line(tool: Tool) -> str:
+    """Return a tool's one line, as an item of a list."""
     span = code_span(_short(tool.summary))
     return f"- {_MARKS[tool.state]} **{literal(tool.name)}** {span}{_WORDS[tool.state]}"
 
@@ -139,24 +113,15 @@ def _short(summary: str, limit: int = 200) -> str:
 
 
 def _thought(part: Thinking) -> str:
-    took = _whole_seconds((part.ended or part.started) - part.started)
+    took = whole_seconds((part.ended or part.started) - part.started)
     body = part.prose.markdown()
     if not body.strip():
         return f"*Thought for {took}*"
-    return _details(f"Thought for {took}", body)
+    return details(f"Thought for {took}", body)
 
 
-def _live_thinking(part: Thinking, now: float) -> str:
-    """The thinking that goes on is open and whole; what has ended shows its length only, to save bytes."""
-    if part.ended is not None:
-        return f"<details><summary>Thought for {_whole_seconds(part.ended - part.started)}</summary></details>"
-    body = part.prose.markdown()
-    if not body.strip():
-        return f"*Thinking… {_whole_seconds(now - part.started)}*"
-    return _details(f"Thinking… {_whole_seconds(now - part.started)}", body, is_open=True)
-
-
-def _details(summary: str, body: str, is_open: bool = False) -> str:
+def details(summary: str, body: str, is_open: bool = False) -> str:
+    """Return a block that folds, its body safe Markdown."""
     return (
         f"<details{' open' if is_open else ''}><summary>{summary}</summary>\n\n{body}\n\n</details>"
     )
@@ -178,7 +143,8 @@ def _footer(end: TurnFinished) -> str:
     return " · ".join(filter(None, facts))
 
 
-def _whole_seconds(seconds: float) -> str:
+def whole_seconds(seconds: float) -> str:
+    """Return a duration in words, at least one second."""
     return _minutes(max(1, round(seconds)))
 
 

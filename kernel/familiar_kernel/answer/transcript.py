@@ -13,6 +13,7 @@ from typing import Literal
 
 from familiar_kernel.answer.markdown import Growing
 from familiar_kernel.familiar.protocol import (
+    MessageBegan,
     Notice,
     Outcome,
     TextDelta,
@@ -36,6 +37,13 @@ class Prose:
         self._pieces.append(text)
         self._safe.append(text)
 
+    def cut(self, length: int) -> None:
+        """Forget all but the first ``length`` characters."""
+        text = self.text[:length]
+        self._pieces[:] = []
+        self._safe = Growing()
+        self.append(text)
+
     @property
     def text(self) -> str:
         """The words so far, exactly as they came."""
@@ -46,6 +54,16 @@ class Prose:
     def markdown(self) -> str:
         """The words so far as safe Markdown, without blank lines around it."""
         return self._safe.read().strip("\n")
+
+    def safe(self, start: int = 0) -> tuple[str, str]:
+        """The words from an offset of the safe Markdown on: what stands for good, and what may change."""
+        whole = self._safe.read()
+        settled = self._safe.settled(start)
+        return whole[start:settled], whole[settled:]
+
+    def settled(self, start: int = 0) -> int:
+        """The offset of the safe Markdown up to which it stands for good, or ``start``."""
+        return self._safe.settled(start)
 
 
 @dataclass
@@ -96,6 +114,8 @@ class Transcript:
         self.received = 0
         """UTF-8 bytes of thinking, text and tool lines so far."""
         self._tools: dict[str, Tool] = {}
+        self._message_at = (0, 0)
+        """Where the message under way began: how many parts there were, and how long the last was."""
 
     def add(self, event: TurnEvent) -> int:
         """Take the next event in; return how many bytes of answer it brought. After the turn's end: ignored."""
@@ -116,6 +136,8 @@ class Transcript:
             self.notice = event.text
         elif isinstance(event, TurnFinished):
             self._finish(event)
+        elif isinstance(event, MessageBegan):
+            self._message(event)
         elif isinstance(event, TurnStarted):
             pass
         return self.received - before
@@ -191,6 +213,18 @@ class Transcript:
             self._count(event.name + event.summary)
         tool.state = event.state
         tool.summary = event.summary or tool.summary
+
+    def _message(self, event: MessageBegan) -> None:
+        """Remember where a message begins; or go back to there, for one that is told anew."""
+        if event.again:
+            parts, length = self._message_at
+            del self.parts[parts:]
+            if self.parts and isinstance(last := self.parts[-1], Text | Thinking):
+                last.prose.cut(length)
+            self._tools = {p.id: p for p in self.parts if isinstance(p, Tool)}
+        last_part = self.parts[-1] if self.parts else None
+        length = len(last_part.prose.text) if isinstance(last_part, Text | Thinking) else 0
+        self._message_at = (len(self.parts), length)
 
     def _finish(self, event: TurnFinished) -> None:
         self.notice = ""

@@ -202,7 +202,7 @@ _TEXT_LAST = (
         re.compile(
             r"ECONNRESET|socket (hang up|connection was closed)"
             r"|connection (closed|error|reset|terminated)"
-            r"|stream|terminated|incomplete|unexpected end|parse JSON|timed? ?out",
+            r"|stream|terminated|incomplete|unexpected end|JSON parse|parse JSON|timed? ?out",
             re.I,
         ),
         BROKEN_STREAM,
@@ -227,7 +227,6 @@ def classify(
         text: what the CLI says of it, for people.
         stderr: the last lines that the CLI wrote to stderr.
     """
-    details = "\n".join(part for part in (text.strip(), stderr.strip()) if part)
 
     def first(patterns: tuple[tuple[re.Pattern[str], Trouble], ...]) -> Trouble | None:
         return next((trouble for pattern, trouble in patterns if pattern.search(text)), None)
@@ -242,4 +241,6 @@ def classify(
         or _BY_CLI_ERROR.get(cli_error or "")
         or UNKNOWN
     )
-    return trouble.with_details(details)
+    # What the CLI advises to someone who is not signed in ("/login") works in its own terminal only.
+    told = "" if trouble is NOT_SIGNED_IN else text.strip()
+    return trouble.with_details("\n".join(part for part in (told, stderr.strip()) if part))

@@ -201,6 +201,9 @@ class Link:
     def _finish(self) -> None:
         asked = self._closing
         self._closing = True
+        with contextlib.suppress(OSError):
+            # Closing is not enough where a process that the user's code forked has the socket too.
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         try:
             self.process.wait(END_DEADLINE)

@@ -67,10 +67,10 @@ class Conversation:
         """Yield every text before the present prompt: prompts, answers, a summary."""
         if self.summary:
             yield self.summary
-        for index, moment in enumerate(self.moments[:-1]):
+        for moment in self.moments[:-1]:
             if moment.turn != self.now.turn and not moment.results:
                 yield moment.prompt
-            if moment.answered or index < len(self.moments) - 1:
+            if moment.answered:
                 yield moment.answer
 
 
@@ -187,11 +187,10 @@ class _Reader:
         if results:
             prompt = self.moments[-1].prompt if self.moments else ""
             self.moments.append(Moment(self.turn, prompt, results))
-        # Prompts that had no answer come joined in one message: each block is a prompt.
-        for block in blocks:
-            if block.get("type") != "text":
-                continue
-            text = str(block.get("text", ""))
+        # Prompts that had no answer come joined in one message: each block is a prompt, and where
+        # two of them meet the CLI has put a newline.
+        texts = [str(block.get("text", "")) for block in blocks if block.get("type") == "text"]
+        for text in (*(text.removesuffix("\n") for text in texts[:-1]), *texts[-1:]):
             if text.startswith(_CONTINUED):
                 self.summary += text
                 continue

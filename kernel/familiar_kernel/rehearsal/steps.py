@@ -139,7 +139,7 @@ class Pace:
 
 
 PACE = ("chunk", "delay_ms", "split_utf8")
-_KINDS: dict[str, tuple[str, ...]] = {
+KINDS: dict[str, tuple[str, ...]] = {
     "text": (*PACE, "repeat", "literal"),
     "thinking": (*PACE, "repeat", "literal"),
     "echo": PACE,
@@ -175,11 +175,11 @@ def read_reply(place: Place, pace: Pace, groups: dict[str, re.Pattern[str]]) -> 
 
 
 def _step(place: Place, pace: Pace, groups: dict[str, re.Pattern[str]]) -> Step:
-    kinds = [key for key in place.value if key in _KINDS] if isinstance(place.value, dict) else []
+    kinds = [key for key in place.value if key in KINDS] if isinstance(place.value, dict) else []
     if len(kinds) != 1:
-        raise place.error(f"must be a mapping with exactly one of {', '.join(_KINDS)}")
+        raise place.error(f"must be a mapping with exactly one of {', '.join(KINDS)}")
     kind = kinds[0]
-    fields = place.mapping((kind, *_KINDS[kind]))
+    fields = place.mapping((kind, *KINDS[kind]))
     here = fields[kind]
     pace = read_pace(fields, pace)
     match kind:
