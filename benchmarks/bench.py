@@ -10,6 +10,9 @@ from pathlib import Path
 
 from .endpoint import Endpoint
 
+ROOT = str(Path(__file__).parents[1])
+"""The checkout, in which this package is found."""
+
 
 class Effort(enum.Enum):
     """How much of everything to measure."""
@@ -54,6 +57,8 @@ class Bench:
         return {
             **kept,
             **self.endpoint.environment,
+            # For what runs a module of this package inside a contender's process.
+            "PYTHONPATH": os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH")))),
             "HOME": str(home),
             "IPYTHONDIR": str(home / "ipython"),
             "JUPYTER_CONFIG_DIR": str(home / "jupyter-config"),

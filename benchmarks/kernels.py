@@ -6,6 +6,7 @@ arrived, and how many bytes all its frames have, before it unpacks anything.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import sys
 import time
@@ -179,9 +180,9 @@ class Kernel:
         return cell
 
     def processor_seconds(self) -> float:
-        """Return the processor time that the kernel's process has used, all its threads together."""
+        """Return the processor time that the kernel's process has used, all threads together."""
         cell = self.run("", silent=True, user_expressions={"used": PROCESSOR_TIME})
-        return evaluated(cell.reply, "used")
+        return float(evaluated(cell.reply, "used"))
 
     def wait_for_reply(self, request: str) -> tuple[float, dict[str, Any]]:
         """Wait for a request's reply alone; return when it came and what it says."""
@@ -192,8 +193,8 @@ class Kernel:
         self._iopub.close(0)
 
 
-def evaluated(reply: dict[str, Any], name: str) -> float:
-    """Return the number that one of a cell's user expressions came to.
+def evaluated(reply: dict[str, Any], name: str) -> Any:
+    """Return the literal that one of a cell's user expressions came to.
 
     Raises:
         RuntimeError: it came to an error.
@@ -201,7 +202,7 @@ def evaluated(reply: dict[str, Any], name: str) -> float:
     value = reply["user_expressions"][name]
     if value["status"] != "ok":
         raise RuntimeError(f"{name}: {value}")
-    return float(value["data"]["text/plain"])
+    return ast.literal_eval(value["data"]["text/plain"])
 
 
 @contextlib.contextmanager

@@ -51,4 +51,4 @@ def first_result(bench: Bench, module: str, *arguments: str) -> tuple[float, flo
         at, reply = kernel.wait_for_reply(request)
         if evaluated(reply, "result") != 42:
             raise RuntimeError(f"not a result: {reply}")
-        return at - kernel.started, evaluated(reply, "used")
+        return at - kernel.started, float(evaluated(reply, "used"))

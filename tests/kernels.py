@@ -56,14 +56,28 @@ class Ran:
         return "".join(c["text"] for c in self.of("stream") if c["name"] == name)
 
     def outputs(self) -> list[dict[str, Any]]:
-        """The displays that stay in the notebook: each with the data of its last update."""
-        shown: dict[str, dict[str, Any]] = {}
-        for number, content in enumerate(
-            self.of("display_data", "update_display_data", "execute_result")
-        ):
-            key = content.get("transient", {}).get("display_id") or f"#{number}"
-            shown[key] = content
-        return list(shown.values())
+        """The displays that stay in the notebook, as a front end keeps them: updated, cleared."""
+        shown: list[dict[str, Any]] = []
+        clearing = False
+        for _, message in self.messages:
+            content = message["content"]
+            display = content.get("transient", {}).get("display_id")
+            match message["msg_type"]:
+                case "clear_output":
+                    clearing = bool(content["wait"])
+                    if not clearing:
+                        shown.clear()
+                case "update_display_data":
+                    for number, there in enumerate(shown):
+                        if there.get("transient", {}).get("display_id") == display:
+                            shown[number] = content
+                case "display_data" | "execute_result" | "stream" | "error":
+                    if clearing:
+                        shown.clear()
+                    clearing = False
+                    if message["msg_type"] in ("display_data", "execute_result"):
+                        shown.append(content)
+        return shown
 
     def text(self, mime: str = "text/plain") -> str:
         """The displays' text, in one mime type, one after another."""

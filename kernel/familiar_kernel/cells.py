@@ -204,7 +204,7 @@ def _unindented(body: str, indent: str, pasted: re.Pattern[str] | None) -> str:
 _SPECIAL = r"\"'#()\[\]{}\\"
 _BRACKETS = "|".join(rf"\{o}[^{_SPECIAL}]*+\{c}" for o, c in ("()", "[]", "{}"))
 _PLAIN = rf"#[^\r\n]*+|\\{_EOL}?|{_BRACKETS}"
-_PLAIN_CODE = re.compile(rf"(?:[^{_SPECIAL}\r\n=]++|==|=(?![ \t\f]*+[%!])|{_PLAIN})*+")
+_PLAIN_CODE = re.compile(rf"(?:[^{_SPECIAL}\r\n=]++|=(?![ \t\f]*+[%!])|{_PLAIN})*+")
 _PLAIN_FIELD = re.compile(rf"(?:[^{_SPECIAL}\r\n:]++|{_PLAIN})*+")
 _TEXT_STOPS = {
     "'": re.compile(r"[\\{}'\r\n]"),
@@ -292,7 +292,7 @@ class _Lexer:
             pass
         elif char == ":":
             self._frames.append(_Frame("format", self._frames[-2].quote))
-        elif cell[at + 1 : at + 2] != "=" and cell[at - 1 : at] not in "=!<>:+-*/%&|^@":
+        elif cell[at - 1 : at] not in "=!<>:+-*/%&|^@":
             self._at = _end(_INDENT, cell, self._at)
             self._not_python("assign", "%!")
 

@@ -234,9 +234,7 @@ def _effort(kernel: FamiliarKernel, rest: str) -> None:
         try:
             kernel.familiar.configure(effort="" if rest == "default" else rest)
         except TraitError:
-            raise UsageError(
-                f"%claude_effort takes default, {', '.join(filter(None, EFFORTS))}"
-            ) from None
+            raise UsageError(f"%claude_effort takes default, {', '.join(EFFORTS)}") from None
     effort = kernel.familiar.effort or "the model's default"
     show(kernel, f"The effort is {effort}.", f"The effort is **{effort}**.")
 
@@ -327,7 +325,7 @@ COMMANDS: tuple[Command, ...] = (
         "show or choose how much effort goes into answers",
         "%claude_effort [LEVEL|default]",
         _effort,
-        ("default", *filter(None, EFFORTS)),
+        ("default", *EFFORTS),
     ),
     Command(
         "claude_thinking",

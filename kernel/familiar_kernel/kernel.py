@@ -17,7 +17,7 @@ from ipykernel.ipkernel import IPythonKernel
 from traitlets import Bool, Instance, List, Type, Unicode, default
 
 from . import cells, commands
-from .familiar.familiar import Familiar
+from .familiar.familiar import Familiar, whole_characters
 from .outputs import OutputWatch
 from .prompts import Prompts
 from .shell import FamiliarShell
@@ -77,6 +77,17 @@ class FamiliarKernel(IPythonKernel):
         return f"{super().banner or ''}{lines}"
 
     # -- cells --
+
+    async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
+        """Execute a cell; half a surrogate pair in it becomes U+FFFD first.
+
+        Such a cell cannot be echoed, since no message can carry it, and ipykernel would never answer.
+        """
+        content = parent.get("content", {})
+        code = content.get("code")
+        if isinstance(code, str):
+            content["code"] = whole_characters(code)
+        await super().execute_request(stream, ident, parent)
 
     async def do_execute(self, code: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Execute a cell as ipykernel does, having marked it as the loop's own."""

@@ -24,7 +24,7 @@ from .answer.record import Answer
 from .answer.view import AnswerView
 from .exceptions import FamiliarError, TurnStopped
 from .familiar.errors import NO_START, Trouble, TroubleError
-from .familiar.familiar import STOP_GRACE, Familiar, Turn
+from .familiar.familiar import EFFORTS, STOP_GRACE, Familiar, Turn
 from .familiar.protocol import TurnFinished
 from .outputs import CapturedOutputs, CellOutputs
 
@@ -80,6 +80,12 @@ class Prompts:
             )
         if not prompt.strip():
             raise ValueError('the prompt is empty; ask("what you want to know")')
+        if effort is not None and effort not in EFFORTS:
+            raise ValueError(f"effort cannot be {effort!r}; it is one of {', '.join(EFFORTS)}")
+        for name, value, wanted in (("model", model, str), ("thinking", thinking, bool)):
+            if not isinstance(value, wanted | None):
+                given = type(value).__name__
+                raise TypeError(f"ask() takes {name} as a {wanted.__name__}, not {given}")
         options = {"model": model, "effort": effort, "thinking": thinking}
         return self._ask(
             prompt, {name: value for name, value in options.items() if value is not None}

@@ -240,7 +240,8 @@ class Sample:
         at: milliseconds since the watch began.
         height: of the cell's output area, in pixels.
         scroll: how far the notebook was scrolled, in pixels.
-        text: what the output showed, without the thinking.
+        text: what the outputs showed, without the thinking.
+        outputs: in how many outputs that was.
         formulas: how many formulas stood there, typeset.
         thinking: the summary of the thinking block, or empty.
         is_open: whether that block was open.
@@ -251,6 +252,7 @@ class Sample:
     height: float
     scroll: float
     text: str
+    outputs: int
     formulas: int
     thinking: str
     is_open: bool
@@ -268,12 +270,14 @@ _WATCH = """
     if (window.watched !== samples) return;
     const area = cell.querySelector('.jp-Cell-outputArea');
     const block = [...cell.querySelectorAll('details')].pop();
-    const words = cell.querySelector('.jp-RenderedMarkdown')?.cloneNode(true);
-    words?.querySelectorAll('details').forEach(each => each.remove());
+    const outputs = [...cell.querySelectorAll('.jp-RenderedMarkdown')];
+    const words = outputs.map(each => each.cloneNode(true));
+    words.forEach(each => each.querySelectorAll('details').forEach(block => block.remove()));
     const seen = {
       height: area ? area.getBoundingClientRect().height : 0,
       scroll: scroller ? scroller.scrollTop : 0,
-      text: words?.textContent || '',
+      text: words.map(each => each.textContent.trim()).join('\\n'),
+      outputs: outputs.length,
       formulas: cell.querySelectorAll('mjx-container').length,
       thinking: block?.querySelector('summary')?.textContent || '',
       is_open: !!block?.open,

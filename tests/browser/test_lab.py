@@ -145,7 +145,7 @@ def test_an_answer_grows_in_its_cell(open_notebook: Open) -> None:
     answer = [s for s in samples if "A slow answer" in s.text]
     assert all(re.fullmatch(r"Thought for \d+ s", s.thinking) and not s.is_open for s in answer)
     lengths = [len(s.text) for s in answer]
-    assert len(set(lengths)) >= 10
+    assert len(set(lengths)) >= 6
     assert lengths == sorted(lengths)
     assert not any(s.is_live for s in samples)
 
@@ -163,7 +163,7 @@ def test_formulas_and_code_stay_in_shape_while_the_answer_goes_on(open_notebook:
     samples = notebook.watched()
     first = next(place for place, s in enumerate(samples) if s.formulas == 2)
     after = samples[first:]
-    assert len(after) >= 10
+    assert len(after) >= 5
     assert all(s.formulas == 2 for s in after)
     heights = [s.height for s in after]
     assert heights == sorted(heights)

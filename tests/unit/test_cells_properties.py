@@ -226,9 +226,9 @@ programs = st.lists(statements, min_size=1, max_size=5).map("\n".join)
 
 # fmt: off
 SPECIAL = [
-    "%claude hi?", "if a:\n  %claude\t'it is' ", "x = %claude a\\", "%claude", "!ls '\"", "y = !ls (",
-    "%time '", "a?", "?b", "%claude?", "z = %time \\\n%claude", ",f '", "%claude_status", "\r",
-    '%claude # \u2028\'"""',
+    "%claude hi?", "if a:\n  %claude\t'it is' ", "x = %claude a\\", "%claude", "!ls '\"",
+    "y = !ls (", "%time '", "a?", "?b", "%claude?", "z = %time \\\n%claude", ",f '",
+    "%claude_status", "\r", '%claude # \u2028\'"""',
 ]
 # fmt: on
 mixed_cells = st.lists(statements | st.sampled_from(SPECIAL), min_size=1, max_size=5).map("\n".join)

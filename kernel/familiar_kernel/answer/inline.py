@@ -39,8 +39,8 @@ _DELIMITER_ROW = re.compile(r"^[ \t>*+\d.)|:-]*[|:-][ \t|:-]*$", re.MULTILINE)
 _HAZARD = re.compile(r"\$\$|\\\\[\[(]|\\begin|~~")
 """What some renderer looks for inside code as well."""
 
-_PATH = r"[^ \t\n()<>`\"'\\$]*"
-_SIMPLE_LINK = re.compile(rf"\]\({_PATH}(?:\({_PATH}\){_PATH})*(?: +\"[^\"`\\\n<$]*\")?\)")
+_PATH = r"[^ \t\n()<>`\"'\\$\[\]]*"
+_SIMPLE_LINK = re.compile(rf"\]\({_PATH}(?:\({_PATH}\){_PATH})*(?: +\"[^\"`\\\n<$\[\]]*\")?\)")
 _SURE_DEFINITION = re.compile(
     # Words that no renderer takes for a definition, or a definition that is over at the end of its line.
     r"\]:[ \t]*(?:[^\s<][^\s]*[ \t]+[^\s\"'(]"

@@ -52,7 +52,7 @@ ends it."""
 HOST_GRACE = 15.0
 """Seconds, beyond ``start_timeout``, that a host has from its start to its Ready."""
 
-EFFORTS = ("", "low", "medium", "high", "xhigh", "max")
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
 class View(Protocol):
@@ -248,9 +248,7 @@ class Familiar(Configurable):
                     "Ask from a cell, or from a thread of the kernel.",
                 )
             )
-        # Half a surrogate pair is no character: Claude gets U+FFFD in its place, as any text file
-        # would.
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = whole_characters(text)
         size = len(text.encode())
         if size > self.max_prompt_bytes:
             raise errors.TroubleError(
@@ -441,6 +439,13 @@ class Familiar(Configurable):
             self._link.close()
             self._link = None
             self._ready = False
+
+
+def whole_characters(text: str) -> str:
+    """Return the text with U+FFFD for each half of a surrogate pair, as any text file would have it."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _existing_directory() -> str:

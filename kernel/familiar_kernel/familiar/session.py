@@ -152,6 +152,9 @@ class Session:
         try:
             async with asyncio.timeout(wanted.start_timeout):
                 await client.connect()
+                if resume and not wanted.model:
+                    # A resumed session goes on with the model of its last turn, unless told otherwise.
+                    await client.set_model(None)
         except CLINotFoundError as err:
             raise TroubleError(errors.NO_CLI.with_details(str(err))) from err
         except TimeoutError as err:
