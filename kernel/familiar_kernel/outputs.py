@@ -1,8 +1,8 @@
 """Where an answer shows: the outputs of the cell that asked, published from any thread.
 
-A growing answer is shown as several outputs, so that each update carries only its end, and stays in the notebook
-as one. For that the cell's outputs are cleared when the answer is whole, and only the answer may be lost by it: so
-this module also knows which cells have output of anybody else's.
+A growing answer is shown as several outputs, so that each update carries only its end, and stays in
+the notebook as one. For that the cell's outputs are cleared when the answer is whole, and nothing but
+the answer may be lost by it: so this module also knows whose outputs a cell shows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,35 +24,41 @@ _CELLS_KEPT = 64
 
 
 class OutputWatch:
-    """Knows which cells have output that is not an answer's.
+    """Knows whose outputs the latest cells show.
 
-    It looks at everything that the kernel sends on iopub, at the one place where all of it passes. What it
-    cannot read (a session may pack its messages otherwise than as JSON) counts as output of every cell.
+    It looks at everything that the kernel sends on iopub, at the one place where all of it passes.
+    What it cannot read (a session may pack its messages otherwise than as JSON) counts as somebody
+    else's output in every cell.
     """
 
     def __init__(self, iopub_thread: Any) -> None:
         self._send: Callable[..., None] = iopub_thread.send_multipart
-        self._ours = threading.local()
-        self._cells: dict[bytes, None] = {}
+        self._lock = threading.RLock()
+        self._sender = threading.local()
+        self._owners: dict[bytes, set[object]] = {}
+        """By the cell's request id: who has shown something in it; None stands for the user's code."""
         self._unreadable = False
         iopub_thread.send_multipart = self._look_and_send
 
-    def has_others_output(self, cell: str) -> bool:
-        """Whether a cell, named by its request's id, has output that is not an answer's."""
-        return self._unreadable or cell.encode() in self._cells
+    def owned(self, cell: str, owner: object) -> bool:
+        """Whether a cell, named by its request's id, shows nothing but this owner's outputs."""
+        return not self._unreadable and self._owners.get(cell.encode(), set()) <= {owner}
 
-    def publish(self, send: Callable[[], object]) -> None:
-        """Call ``send``, whose messages are an answer's."""
-        self._ours.now = True
-        try:
-            send()
-        finally:
-            self._ours.now = False
+    @contextmanager
+    def sending(self, owner: object) -> Iterator[None]:
+        """Count what this thread sends as the owner's. Nobody else's output comes in between."""
+        with self._lock:
+            before = getattr(self._sender, "owner", None)
+            self._sender.owner = owner
+            try:
+                yield
+            finally:
+                self._sender.owner = before
 
     def _look_and_send(self, message: Any, *args: Any, **kwargs: Any) -> None:
-        if not getattr(self._ours, "now", False):
+        with self._lock:
             self._look(message)
-        self._send(message, *args, **kwargs)
+            self._send(message, *args, **kwargs)
 
     def _look(self, message: Any) -> None:
         try:
@@ -67,14 +74,14 @@ class OutputWatch:
             self._unreadable = True
 
     def _note(self, cell: bytes) -> None:
-        if cell not in self._cells:
-            self._cells[cell] = None
-            for old in list(self._cells)[:-_CELLS_KEPT]:
-                self._cells.pop(old, None)
+        owners = self._owners.setdefault(cell, set())
+        owners.add(getattr(self._sender, "owner", None))
+        if len(self._owners) > _CELLS_KEPT:
+            del self._owners[next(iter(self._owners))]
 
 
 class CellOutputs:
-    """The outputs of one answer, in the cell that asked. See ``familiar_kernel.answer.view.Surface``."""
+    """The outputs of one answer in its cell: a :class:`familiar_kernel.answer.view.Surface`."""
 
     def __init__(self, kernel: FamiliarKernel) -> None:
         session = kernel.session
@@ -89,7 +96,7 @@ class CellOutputs:
 
     def alone(self) -> bool:
         """Whether the cell shows nothing but this answer, so that clearing it loses nothing."""
-        return bool(self._cell) and not self._watch.has_others_output(self._cell)
+        return bool(self._cell) and self._watch.owned(self._cell, self)
 
     def add(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Show one more output, behind those that are there."""
@@ -100,11 +107,15 @@ class CellOutputs:
         """Replace what the ``number``-th output shows, counted from 0."""
         self._publish("update_display_data", self._displays[number], data, metadata)
 
-    def replace_all(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
-        """Clear the cell and show one output."""
-        self._displays.clear()
-        self._send("clear_output", {"wait": True})
-        self.add(data, metadata)
+    def replace_all(self, data: dict[str, Any], metadata: dict[str, Any]) -> bool:
+        """Clear the cell and show one output; or, where the answer is not alone, return False."""
+        with self._watch.sending(self):
+            if not self.alone():
+                return False
+            self._displays.clear()
+            self._send("clear_output", {"wait": True})
+            self.add(data, metadata)
+        return True
 
     def _publish(
         self, kind: str, display_id: str, data: dict[str, Any], metadata: dict[str, Any]
@@ -113,11 +124,10 @@ class CellOutputs:
         self._send(kind, content)
 
     def _send(self, kind: str, content: dict[str, Any]) -> None:
-        self._watch.publish(
-            lambda: self._session.send(
+        with self._watch.sending(self):
+            self._session.send(
                 self._socket, kind, content, parent=self._parent, ident=self._topic(kind)
             )
-        )
 
 
 class CapturedOutputs:
@@ -139,6 +149,7 @@ class CapturedOutputs:
         """Keep this in place of an output."""
         self.bundles[number] = (data, metadata)
 
-    def replace_all(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+    def replace_all(self, data: dict[str, Any], metadata: dict[str, Any]) -> bool:
         """Keep this one output."""
         self.bundles[:] = [(data, metadata)]
+        return True

@@ -44,8 +44,8 @@ class Surface(Protocol):
     def update(self, number: int, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Replace what an output shows."""
 
-    def replace_all(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
-        """Clear the cell and show one output. Called only where the answer is alone."""
+    def replace_all(self, data: dict[str, Any], metadata: dict[str, Any]) -> bool:
+        """Clear the cell and show one output; where the answer is not alone, return False."""
 
 
 class AnswerView:
@@ -206,9 +206,7 @@ class AnswerView:
         """
         if not self._live or not self._outputs:
             self._surface.add(data, facts)
-        elif self._surface.alone():
-            self._surface.replace_all(data, facts)
-        else:
+        elif not self._surface.replace_all(data, facts):
             self._surface.update(0, data, facts)
             for number in range(1, len(self._outputs)):
                 self._surface.update(number, {}, {})

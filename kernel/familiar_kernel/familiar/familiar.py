@@ -88,7 +88,9 @@ class Familiar(Configurable):
         "", help="Claude's model, by name or alias; empty means the CLI's own default."
     ).tag(config=True)
     effort = Enum(
-        EFFORTS, "", help="How much effort Claude puts into answers; empty means its default."
+        ("", *EFFORTS),
+        "",
+        help="How much effort Claude puts into answers; empty means its default.",
     ).tag(config=True)
     thinking = Bool(True, help="Whether Claude thinks before it answers, and shows it.").tag(
         config=True
