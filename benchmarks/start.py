@@ -25,7 +25,8 @@ def measure(bench: Bench) -> Iterator[Row]:
     used: dict[str, list[float]] = {name: [] for name in commands}
     order = list(commands)
     bench.say(f"{rounds} starts of each of three kernels")
-    for number in range(-1, rounds):  # the first start makes profiles and compiles modules
+    warm_up = bench.effort.of(full=1, quick=1, smoke=0)  # makes profiles and compiles modules
+    for number in range(-warm_up, rounds):
         for name in order:
             seconds, processor = first_result(bench, *commands[name])
             if number >= 0:

@@ -59,29 +59,39 @@ def drop_wrong_values(config: Config, classes: Sequence[Any]) -> list[str]:
     """
     faults: list[str] = []
     for cls in classes:
-        section = config.get(cls.__name__)
-        if not section:
+        # A class reads its parents' sections too, such as InteractiveShell's.
+        sections = {name: config[name] for name in cls.section_names() if config.get(name)}
+        if not sections:
             continue
         traits = cls.class_traits(config=True)
         # Some validators look at their object; this one exists without having been started.
         blank: HasTraits = cls.__new__(cls)
-        for name, value in list(section.items()):
-            trait = traits.get(name)
-            if trait is None:
-                # Of others' classes a section may hold what only a subclass knows.
-                if cls.__module__.startswith("familiar_kernel"):
-                    faults.append(_unknown(cls.__name__, name, traits))
-                continue
-            try:
-                checked: Any = (
-                    value.get_value(trait) if isinstance(value, DeferredConfig) else value
-                )
-                trait._validate(blank, checked)
-            except (TraitError, ValueError, TypeError) as err:
-                setting = f"{cls.__name__}.{name}"
-                faults.append(f"The setting {setting} is not used, since its value is wrong: {err}")
-                del section[name]
+        for named, section in sections.items():
+            for name, value in list(section.items()):
+                trait = traits.get(name)
+                fault = _wrong(trait, blank, value) if trait is not None else ""
+                if fault:
+                    faults.append(f"The setting {named}.{name} is not used: {fault}")
+                    del section[name]
+                elif trait is None and named == cls.__name__ and _ours(cls):
+                    # Of others' classes a section may hold what only a subclass knows.
+                    faults.append(_unknown(named, name, traits))
     return faults
+
+
+def _ours(cls: type) -> bool:
+    return cls.__module__.startswith("familiar_kernel")
+
+
+def _wrong(trait: Any, blank: HasTraits, value: Any) -> str:
+    """Return why a trait would not take a value, or nothing."""
+    try:
+        trait._validate(
+            blank, value.get_value(trait) if isinstance(value, DeferredConfig) else value
+        )
+    except (TraitError, ValueError, TypeError) as err:
+        return str(err)
+    return ""
 
 
 def _unknown(section: str, name: str, known: Iterable[str]) -> str:

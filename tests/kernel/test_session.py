@@ -36,7 +36,14 @@ def rows(ran: Ran) -> dict[str, str]:
 
 def wait_for_words(kernel: Kernel, request: str) -> None:
     """Wait until a cell's answer has begun to show."""
-    kernel.until(request, lambda m: "word" in str(m["content"].get("data", "")))
+    kernel.until(request, lambda m: "word word" in str(m["content"].get("data", "")))
+
+
+def put_an_end_to(process: psutil.Process) -> None:
+    """Kill a process, and give those who watch it a moment to notice."""
+    kill(process)
+    assert not gone([process], within=2)
+    time.sleep(0.3)
 
 
 # -- memory --------------------------------------------------------------------------------------
@@ -112,8 +119,7 @@ def test_the_host_is_killed_between_turns(new_mind: Kernel) -> None:
 def test_the_cli_is_killed_between_turns(new_mind: Kernel) -> None:
     new_mind.run("%claude remember before_the_cli")
     host, cli = new_mind.host(), new_mind.cli()
-    kill(cli)
-    assert not gone([cli], within=2)
+    put_an_end_to(cli)
     assert said(new_mind.run("%claude recall")) == "You said before_the_cli."
     assert new_mind.host().pid == host.pid
 
@@ -158,7 +164,7 @@ def test_the_first_turn_is_killed(fresh_kernel: Kernel, victim: str) -> None:
 
 
 def test_the_host_is_killed_before_the_first_turn(fresh_kernel: Kernel) -> None:
-    kill(fresh_kernel.host())
+    put_an_end_to(fresh_kernel.host())
     assert said(fresh_kernel.run("%claude say hello")) == "hello"
 
 
@@ -237,12 +243,15 @@ def signed_in(
 def test_options_reach_the_request(signed_in: Kernel, endpoint: Endpoint) -> None:
     signed_in.run("%claude plain")
     plain = endpoint.last
-    assert plain["thinking"]["type"] != "disabled"
+    assert plain["thinking"] == {"type": "adaptive", "display": "summarized"}
     signed_in.run("%claude --model claude-test-model --effort low modelled")
     assert endpoint.last["model"] == "claude-test-model"
     assert endpoint.last["output_config"]["effort"] == "low"
+    signed_in.run("%claude --no-thinking --model claude-test-model thoughtless")
+    assert "thinking" not in endpoint.last
+    # Models that always think are at least not asked to tell about it.
     signed_in.run("%claude --no-thinking thoughtless")
-    assert endpoint.last.get("thinking", {"type": "disabled"})["type"] == "disabled"
+    assert endpoint.last.get("thinking", {}).get("display") != "summarized"
     signed_in.run("%claude plain again")
     assert endpoint.last["thinking"] == plain["thinking"]
     assert endpoint.last["model"] == plain["model"]
@@ -255,7 +264,7 @@ def test_a_model_for_one_turn_is_for_one_turn(new_mind: Kernel) -> None:
     assert said(one) == "claude-test-model"
     assert said(new_mind.run("%claude which model")) == usual
     assert said(new_mind.run("%claude --model claude-test-model which model")) != usual
-    kill(new_mind.host())
+    put_an_end_to(new_mind.host())
     assert said(new_mind.run("%claude which model")) == usual
 
 
@@ -266,7 +275,7 @@ def test_claude_model(new_mind: Kernel) -> None:
     try:
         assert said(new_mind.run("%claude which model")) == "claude-test-model"
         assert rows(new_mind.run("%claude_status"))["Model"] == "claude-test-model"
-        kill(new_mind.host())
+        put_an_end_to(new_mind.host())
         assert said(new_mind.run("%claude which model")) == "claude-test-model"
     finally:
         new_mind.run("%claude_model default")
@@ -282,12 +291,12 @@ def test_claude_effort_and_thinking(signed_in: Kernel, endpoint: Endpoint) -> No
         assert rows(signed_in.run("%claude_status"))["Effort"] == "low"
         signed_in.run("%claude with settings")
         assert endpoint.last["output_config"]["effort"] == "low"
-        assert endpoint.last.get("thinking", {"type": "disabled"})["type"] == "disabled"
+        assert endpoint.last.get("thinking", {}).get("display") != "summarized"
     finally:
         signed_in.run("%claude_effort default")
         signed_in.run("%claude_thinking on")
     signed_in.run("%claude without")
-    assert endpoint.last["thinking"]["type"] != "disabled"
+    assert endpoint.last["thinking"]["display"] == "summarized"
 
 
 @pytest.mark.parametrize(

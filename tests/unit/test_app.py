@@ -21,7 +21,9 @@ def test_wrong_values_are_named_and_dropped_and_right_ones_stay() -> None:
         "Familiar.effort",
         "Familiar.model",
         "Familiar.modell",
+        "InteractiveShell.autoawait",
     ]
+    assert not config.InteractiveShell
     assert "The setting Familiar.modell is not known; did you mean Familiar.model?" in faults
     assert config.Familiar == {"thinking": False, "modell": "x"}
     with pytest.warns(UserWarning, match="modell"):  # traitlets says so as well, on stderr

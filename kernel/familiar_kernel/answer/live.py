@@ -20,7 +20,7 @@ from familiar_kernel.answer.render import (
 )
 from familiar_kernel.answer.transcript import Text, Thinking, Tool, Transcript
 
-THOUGHT_SHOWN = 1200
+THOUGHT_SHOWN = 900
 """Characters of a thought that show while it goes on. A longer one shows its end, so that the page does not
 jump by its whole height when it folds."""
 _FENCE = re.compile(r"(`{3,}|~{3,})[^\n]*\n")
@@ -85,9 +85,15 @@ def growth(transcript: Transcript, start: Place, now: float) -> Growth:
     if transcript.notice:
         blocks.append(f"*{literal(transcript.notice)}*")
     elif not parts:
-        blocks.append("*Waiting for the first words…*")
+        waited = now - transcript.began
+        blocks.append(f"*Waiting for the first words…{_for(waited)}*")
     whole = _joined(blocks)
     return Growth(settled, place, whole[len(settled) :].strip("\n"))
+
+
+def _for(waited: float) -> str:
+    """Return how long a wait has been, once it is long enough to wonder."""
+    return f" {whole_seconds(waited)}" if waited >= 5 else ""
 
 
 def _joined(blocks: list[str]) -> str:

@@ -23,7 +23,9 @@ from familiar_kernel.answer.transcript import Text, Thinking, Transcript
 from familiar_kernel.familiar.protocol import MessageBegan, Outcome, TurnEvent
 
 _COUNT = 1.0
-"""Seconds after which a wait or a thought shows its length anew."""
+"""Seconds after which a thought shows its length anew."""
+_COUNT_WAITING = 5.0
+"""Seconds after which a wait for the first words does."""
 _THOUGHT_RESERVE = 0.6
 """The share of a full purse that thinking leaves for the answer."""
 _SETTLE = 500
@@ -125,10 +127,14 @@ class AnswerView:
             return None
         thinks = self._thinks()
         size = min(self._size(), THOUGHT_SHOWN) if thinks else self._size()
-        due = self._purse.due(size, _THOUGHT_RESERVE if thinks else 0.0)
-        if due is None or self._dirty:
-            return due
-        return max(due, self._shown_at + _COUNT) if thinks else None
+        reserve = _THOUGHT_RESERVE if thinks else 0.0
+        if self._dirty:
+            return self._purse.due(size, reserve)
+        if not self._purse.affords(size, reserve):
+            return None
+        if thinks:
+            return self._shown_at + _COUNT
+        return None if self.transcript.parts else self._shown_at + _COUNT_WAITING
 
     def _show_if_due(self) -> None:
         now = self._clock()

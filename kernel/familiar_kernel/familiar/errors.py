@@ -120,6 +120,11 @@ TOO_MANY_STEPS = Trouble(
     "Claude took more steps than the settings allow.",
     "Ask for less at once, or raise the limit in Claude's settings.",
 )
+NO_HOST = Trouble(
+    "no_host",
+    "The familiar's host process ended before it was ready.",
+    "Run the cell again; if it stays so, `familiar doctor` in a terminal shows what is missing.",
+)
 SESSION_BUSY = Trouble(
     "session_busy",
     "Another process holds this familiar's session.",

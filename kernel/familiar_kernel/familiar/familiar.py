@@ -75,7 +75,9 @@ class Turn:
         self.id = prompt.turn
         self.prompt = prompt
         self.view = view
-        self.begun = time.monotonic()
+        self.at = time.monotonic()
+        self.begun = False
+        """Whether anything of it has come from a host."""
         self.thread = threading.current_thread()
         self.stop_by: float | None = None
         self.done: Future[TurnFinished] = Future()
@@ -304,7 +306,7 @@ class Familiar(Configurable):
                 error=trouble.as_dict() if trouble else None,
                 number=turn.prompt.number,
                 session_id=self.session_id,
-                seconds=round(time.monotonic() - turn.begun, 3),
+                seconds=round(time.monotonic() - turn.at, 3),
                 rehearsal=self.rehearsal,
             )
         )
@@ -384,22 +386,37 @@ class Familiar(Configurable):
             case _:
                 turn = self._turns.get(getattr(message, "turn", ""))
                 if turn is not None and turn.stop_by is None:
+                    turn.begun = True
                     turn.view.on_event(message)  # type: ignore[arg-type]
 
     def _on_end(self, link: Link, stderr: str) -> None:
-        trouble = (errors.HOST_DIED if self._ready else errors.NO_START).with_details(stderr)
+        trouble = (errors.HOST_DIED if self._ready else errors.NO_HOST).with_details(stderr)
+        was_ready = self._ready
         with self._lock:
             turns = self.turns()
             replies = list(self._replies.values())
             if self._link is link:
                 self._link = None
                 self._ready = False
+        # A turn of which nothing had come was not begun by anybody: another host may.
+        again = [turn for turn in turns if was_ready and not turn.begun and turn.stop_by is None]
         for turn in turns:
-            self._finish_here(turn, None if turn.stop_by is not None else trouble)
+            if turn not in again or not self._begin_again(turn):
+                self._finish_here(turn, None if turn.stop_by is not None else trouble)
         for reply in replies:
             with contextlib.suppress(Exception):  # it has its answer already
                 reply.set_result({"error": trouble.message})
         log.warning("the familiar's host ended: %s", stderr[-500:] or "(nothing on stderr)")
+
+    def _begin_again(self, turn: Turn) -> bool:
+        """Send a turn to another host, once; return whether it was."""
+        turn.begun = True
+        try:
+            self._linked().send(turn.prompt)
+        except (OSError, RuntimeError):
+            log.exception("no other host could be started")
+            return False
+        return True
 
     def _on_wake(self) -> float | None:
         """Do what is due; return when the next thing is."""

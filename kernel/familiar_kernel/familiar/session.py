@@ -38,7 +38,7 @@ from claude_agent_sdk import (
 
 from . import errors
 from .errors import Trouble, TroubleError
-from .protocol import Prompt, TurnEvent, TurnFinished
+from .protocol import Prompt, ThinkingDelta, TurnEvent, TurnFinished
 from .turn import TurnReader
 
 log = logging.getLogger(__name__)
@@ -248,9 +248,18 @@ class Session:
         self._serving = prompt.turn
         trouble: Trouble | None = None
         try:
-            await self.connect(replace(self.settings, **prompt.options))
-            await self._query(prompt)
-            await self._read_turn(reader, prompt, emit)
+            wanted = replace(self.settings, **prompt.options)
+            if not wanted.thinking:
+                emit = _without_thinking(emit)
+            await self.connect(wanted)
+            try:
+                await self._query(prompt)
+                await self._read_turn(reader, prompt, emit)
+            except _DiedBeforeError:
+                # The CLI had died before the prompt reached it: another one takes the turn.
+                await self.connect(wanted)
+                await self._query(prompt)
+                await self._read_turn(reader, prompt, emit)
         except TroubleError as err:
             trouble = err.trouble
         finally:
@@ -302,9 +311,8 @@ class Session:
         try:
             await self._client.query(once())
         except CLIConnectionError as err:
-            raise TroubleError(
-                errors.CLI_DIED.with_details(f"{err}\n{self._stderr_text()}")
-            ) from err
+            await self.disconnect()
+            raise _DiedBeforeError(self._died(err)) from err
         self._exists = True
 
     async def _read_turn(self, reader: TurnReader, prompt: Prompt, emit: Emit) -> None:
@@ -329,14 +337,9 @@ class Session:
                 continue
             if message is None or isinstance(message, Exception):
                 await self.disconnect()
-                how = (
-                    f"exit code {message.exit_code}"
-                    if isinstance(message, ProcessError)
-                    else message or ""
-                )
-                raise TroubleError(
-                    errors.CLI_DIED.with_details(f"{how}\n{self._stderr_text()}")
-                ) from message
+                # With nothing of the turn there, the prompt has not been taken.
+                died = TroubleError if begun else _DiedBeforeError
+                raise died(self._died(message)) from message
             if isinstance(message, SystemMessage):
                 begun = begun or message.subtype == "init"
                 if _refuses_the_sign_in(message):
@@ -347,6 +350,10 @@ class Session:
                 continue
             for event in reader.feed(message):
                 emit(event)
+
+    def _died(self, why: Exception | None) -> Trouble:
+        how = f"exit code {why.exit_code}" if isinstance(why, ProcessError) else str(why or "")
+        return errors.CLI_DIED.with_details(f"{how}\n{self._stderr_text()}")
 
     async def _drain(self) -> None:
         """Read on to the end of a turn that is given up; a CLI that does not end it is ended."""
@@ -407,6 +414,20 @@ class Session:
             "percent": usage.get("percentage", 0),
             "model": usage.get("model", ""),
         }
+
+
+class _DiedBeforeError(TroubleError):
+    """The CLI was dead before it took the prompt, so that another one may be given it."""
+
+
+def _without_thinking(emit: Emit) -> Emit:
+    """Return ``emit`` without Claude's thinking: some models think also when told not to."""
+
+    def without(event: TurnEvent) -> None:
+        if not isinstance(event, ThinkingDelta):
+            emit(event)
+
+    return without
 
 
 class _StopMark(Exception):
