@@ -11,7 +11,7 @@ import statistics
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from IPython.core.getipython import get_ipython
 
@@ -38,20 +38,16 @@ class Counted:
         self._clock = clock
         self.times: list[float] = []
 
-    def alone(self) -> bool:
-        return self._surface.alone()
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._surface, name)
+        if name == "alone":  # a question, which shows nothing
+            return method
 
-    def add(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
-        self.times.append(self._clock())
-        self._surface.add(data, metadata)
+        def counted(*arguments: Any) -> Any:
+            self.times.append(self._clock())
+            return method(*arguments)
 
-    def update(self, number: int, data: dict[str, Any], metadata: dict[str, Any]) -> None:
-        self.times.append(self._clock())
-        self._surface.update(number, data, metadata)
-
-    def replace_all(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
-        self.times.append(self._clock())
-        self._surface.replace_all(data, metadata)
+        return counted
 
 
 def show(shape: str, size: int, rate: float) -> dict[str, float]:
@@ -70,7 +66,7 @@ def show(shape: str, size: int, rate: float) -> dict[str, float]:
     """
     now = 0.0
     surface = Counted(_outputs(), lambda: now)
-    view = AnswerView(surface, lambda: now)
+    view = AnswerView(cast("Surface", surface), lambda: now)
     taken: list[float] = []
     spent: list[float] = []
     total = 0.0

@@ -143,7 +143,7 @@ VARIABLES = {
     "FAMILIAR_REHEARSAL": "`1`: the rehearsal answers, not Claude; sets `Familiar.rehearsal`",
     "FAMILIAR_REHEARSAL_SCRIPT": "the rehearsal's script; sets `Familiar.rehearsal_script`",
     "FAMILIAR_CLAUDE_CLI": "the Claude Code CLI's path, in place of claude-agent-sdk's own",
-    "FAMILIAR_LOG_LEVEL": "how much the host logs to the kernel's stderr; `WARNING` by default",
+    "FAMILIAR_LOG_LEVEL": "how much the host logs, `WARNING` by default; shown where a host dies",
     "IMAGE_VERSION": "the container image's version, for the banner and `%claude_version`",
     "IMAGE_TAG": "the container image's tag, for the same",
     "IMAGE_SHA": "the commit that the container image was built from, for the same",

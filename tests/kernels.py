@@ -143,6 +143,16 @@ class Kernel:
             asked_by = str(message["parent_header"].get("msg_id"))
             self._iopub.setdefault(asked_by, []).append((time.monotonic(), message))
 
+    def until_any(self, seen: Any, timeout: float = CELL_TIMEOUT) -> dict[str, Any]:
+        """Return the first iopub message, of whatever request, for which ``seen(message)`` holds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            message: dict[str, Any] = self.client.get_iopub_msg(
+                timeout=max(0.1, deadline - time.monotonic())
+            )
+            if seen(message):
+                return message
+
     def value(self, expression: str) -> Any:
         """Evaluate an expression of literals in the kernel and return its value."""
         import ast

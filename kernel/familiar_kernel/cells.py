@@ -42,8 +42,10 @@ _BLANK = rf"[ \t\f\v{_WIDE}]"
 _EOL = r"(?:\r\n|\r|\n)"
 _NAME_END = rf"(?={_BLANK}|[\r\n]|\Z)"
 # Lines that are blank or a comment; a line of IPython's with those that a backslash joins to it.
-_NOTHING = rf"(?:[ \t\f]*+(?:#[^\r\n]*+)?(?:{_EOL}|\Z))*+"
-_JOINED = rf"(?:[^\\\r\n]++|\\{_EOL}?)*+"
+# Groups are not repeated possessively, "(...)*+": Python 3.11.2, which Debian 12 has, matches that
+# wrongly. What is inside them is possessive, so that they stay linear.
+_NOTHING = rf"(?:[ \t\f]*+(?:#[^\r\n]*+)?(?:{_EOL}|\Z))*"
+_JOINED = rf"(?:[^\\\r\n]++|\\{_EOL}?)*"
 
 _LINE_PROMPT = re.compile(rf"%claude{_NAME_END}{_BLANK}*+([^\r\n]*+)")
 _CELL_PROMPT = re.compile(rf"%%claude{_NAME_END}{_BLANK}*+([^\r\n]*+)({_EOL}?)")
@@ -52,7 +54,7 @@ _COMMAND_CELL = re.compile(
     rf"{_NOTHING}[ \t\f]*+%(?:claude_\w++|proxy){_NAME_END}{_JOINED}(?:{_EOL}|\Z){_NOTHING}"
 )
 _INDENT = re.compile(r"[ \t\f]*+")
-_BLANK_LINES = re.compile(rf"(?:[^\S\r\n]*+{_EOL})*+")
+_BLANK_LINES = re.compile(rf"(?:[^\S\r\n]*+{_EOL})*")
 _NOTHING_RUNS = re.compile(_NOTHING)
 
 # Input prompts that come along when a session is pasted; IPython strips the same ones after us.
@@ -204,8 +206,8 @@ def _unindented(body: str, indent: str, pasted: re.Pattern[str] | None) -> str:
 _SPECIAL = r"\"'#()\[\]{}\\"
 _BRACKETS = "|".join(rf"\{o}[^{_SPECIAL}]*+\{c}" for o, c in ("()", "[]", "{}"))
 _PLAIN = rf"#[^\r\n]*+|\\{_EOL}?|{_BRACKETS}"
-_PLAIN_CODE = re.compile(rf"(?:[^{_SPECIAL}\r\n=]++|=(?![ \t\f]*+[%!])|{_PLAIN})*+")
-_PLAIN_FIELD = re.compile(rf"(?:[^{_SPECIAL}\r\n:]++|{_PLAIN})*+")
+_PLAIN_CODE = re.compile(rf"(?:[^{_SPECIAL}\r\n=]++|=(?![ \t\f]*+[%!])|{_PLAIN})*")
+_PLAIN_FIELD = re.compile(rf"(?:[^{_SPECIAL}\r\n:]++|{_PLAIN})*")
 _TEXT_STOPS = {
     "'": re.compile(r"[\\{}'\r\n]"),
     '"': re.compile(r'[\\{}"\r\n]'),
@@ -213,10 +215,10 @@ _TEXT_STOPS = {
     '"""': re.compile(r'[\\{}]|"""'),
 }
 _STRING_BODY = {
-    "'": re.compile(r"(?:[^\\'\r\n]++|\\(?:\r\n|[\s\S]))*+"),
-    '"': re.compile(r'(?:[^\\"\r\n]++|\\(?:\r\n|[\s\S]))*+'),
-    "'''": re.compile(r"(?:[^\\']++|\\[\s\S]|'(?!''))*+"),
-    '"""': re.compile(r'(?:[^\\"]++|\\[\s\S]|"(?!""))*+'),
+    "'": re.compile(r"(?:[^\\'\r\n]++|\\(?:\r\n|[\s\S]))*"),
+    '"': re.compile(r'(?:[^\\"\r\n]++|\\(?:\r\n|[\s\S]))*'),
+    "'''": re.compile(r"(?:[^\\']++|\\[\s\S]|'(?!''))*"),
+    '"""': re.compile(r'(?:[^\\"]++|\\[\s\S]|"(?!""))*'),
 }
 _STRING_PREFIX = re.compile(r"(?<!\w)(?:[bfrtu]|[bft]r|r[bft])\Z", re.IGNORECASE)
 _TEXT_ESCAPE = re.compile(
@@ -224,7 +226,7 @@ _TEXT_ESCAPE = re.compile(
 )  # braces cannot be escaped; \N{...} reads as a field
 _REST_OF_LINE = re.compile(r"[^\r\n]*+")
 _LINE_END = re.compile(_EOL)
-_NOTHING_LINES = re.compile(rf"(?:[ \t\f]*+(?:#[^\r\n]*+)?{_EOL})*+")
+_NOTHING_LINES = re.compile(rf"(?:[ \t\f]*+(?:#[^\r\n]*+)?{_EOL})*")
 _JOINED_LINES = re.compile(_JOINED)
 
 

@@ -18,7 +18,7 @@ _OVERVIEW = """\
 familiar-kernel: a Jupyter kernel in which Claude lives beside your Python.
 
 first steps:
-  familiar demo       see it at work, without an account
+  familiar demo       see it at work, without an account (with the extra [demo])
   familiar login      sign in to Claude
   jupyter lab         then choose "Python + Claude" in the launcher
 

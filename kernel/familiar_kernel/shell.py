@@ -32,6 +32,7 @@ class FamiliarShell(ZMQInteractiveShell):
     """
 
     familiar: Prompts
+    _last_traceback: list[str] | None = None
 
     @contextlib.contextmanager
     def executing(self, cell: str) -> Iterator[None]:
@@ -40,6 +41,9 @@ class FamiliarShell(ZMQInteractiveShell):
 
         Code that a magic or a function hands to the shell meanwhile may not: nobody would await it.
         """
+        # ipykernel reports this with every error, but IPython sets it only for those that have a
+        # traceback; of a usage error the reply would carry an earlier cell's, or never be sent.
+        self._last_traceback = None
         token = _cell_under_way.set(cell)
         try:
             yield

@@ -1,8 +1,9 @@
 """A real JupyterLab and a real browser: what a person does in one, and what there is to see.
 
-The server runs on loopback in a home of its own, with the kernelspec that the package's installation brought.
-Its kernels talk to the rehearsal, because their environment says so; everything else is as a person has it. The
-tests click, type and look; the one thing that they do through a back door is to change the theme.
+The server runs on loopback in a home of its own, with the kernelspec that the package's
+installation brought. Its kernels talk to the rehearsal, because their environment says so;
+everything else is as a person has it. The tests click, type and look; the one thing that they do
+through a back door is to change the theme.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 START_TIMEOUT = 60.0
 """Seconds that a JupyterLab has until it serves."""
 TURN_TIMEOUT = 90.0
-"""Seconds that a cell has: the first turn waits for a kernel, a host and a CLI, on two busy cores."""
+"""Seconds that a cell has: the first turn waits for a kernel, a host and a CLI."""
 WIDE = (1280, 900)
 """Width and height of an ordinary window, in CSS pixels."""
 
+_LOOKING = Path(__file__).with_name("looking.js")
 _BROWSER_ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -42,7 +44,16 @@ _BROWSER_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_LEAD_ELSEWHERE = ("ANTHROPIC_", "CLAUDE_", "FAMILIAR_", "IMAGE_", "IPYTHON", "JUPYTER", "PYTEST_", "XDG_")
+_LEAD_ELSEWHERE = (
+    "ANTHROPIC_",
+    "CLAUDE_",
+    "FAMILIAR_",
+    "IMAGE_",
+    "IPYTHON",
+    "JUPYTER",
+    "PYTEST_",
+    "XDG_",
+)
 """Beginnings of the variables by which a person's own settings could reach the server."""
 _SETTINGS = {
     # No question about news and no look for updates: the tests ask nobody outside this machine.
@@ -113,6 +124,7 @@ class Lab:
         context = browser.new_context(
             viewport={"width": size[0], "height": size[1]}, device_scale_factor=scale
         )
+        context.add_init_script(path=_LOOKING)
         page = context.new_page()
         page.set_default_timeout(30_000)
         if route is not None:
@@ -168,9 +180,7 @@ def running_lab(home: Path, script: Path | None = None) -> Iterator[Lab]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings))
     env = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(_LEAD_ELSEWHERE)
+        name: value for name, value in os.environ.items() if not name.startswith(_LEAD_ELSEWHERE)
     }
     env |= {
         "HOME": str(home),
@@ -259,112 +269,15 @@ class Sample:
     is_live: bool
 
 
-_WATCH = """
-(index) => {
-  const cell = document.querySelectorAll('.jp-Notebook .jp-Cell')[index];
-  const scroller = document.querySelector('.jp-WindowedPanel-outer');
-  const began = performance.now();
-  const samples = window.watched = [];
-  let before = '';
-  const look = () => {
-    if (window.watched !== samples) return;
-    const area = cell.querySelector('.jp-Cell-outputArea');
-    const block = [...cell.querySelectorAll('details')].pop();
-    const outputs = [...cell.querySelectorAll('.jp-RenderedMarkdown')];
-    const words = outputs.map(each => each.cloneNode(true));
-    words.forEach(each => each.querySelectorAll('details').forEach(block => block.remove()));
-    const seen = {
-      height: area ? area.getBoundingClientRect().height : 0,
-      scroll: scroller ? scroller.scrollTop : 0,
-      text: words.map(each => each.textContent.trim()).join('\\n'),
-      outputs: outputs.length,
-      formulas: cell.querySelectorAll('mjx-container').length,
-      thinking: block?.querySelector('summary')?.textContent || '',
-      is_open: !!block?.open,
-      is_live: !!area?.closest('[aria-live], [role=log], [role=status], [role=alert]')
-        || !!area?.querySelector('[aria-live], [role=log], [role=status], [role=alert]'),
-    };
-    const now = JSON.stringify(seen);
-    if (now !== before) samples.push({at: performance.now() - began, ...seen});
-    before = now;
-    requestAnimationFrame(look);
-  };
-  look();
-}
-"""
-_CONTRASTS = """
-(element) => {
-  const paint = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgba = colour => {
-    paint.clearRect(0, 0, 1, 1);
-    paint.fillStyle = colour;
-    paint.fillRect(0, 0, 1, 1);
-    const [r, g, b, a] = paint.getImageData(0, 0, 1, 1).data;
-    return [r, g, b, a / 255];
-  };
-  const over = (top, below) => top.slice(0, 3).map((c, i) => c * top[3] + below[i] * (1 - top[3]));
-  const luminance = colour => {
-    const [r, g, b] = colour.map(c => c / 255).map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const found = [];
-  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const node = walker.currentNode;
-    if (!node.textContent.trim() || !node.parentElement.checkVisibility()) continue;
-    if (node.parentElement.closest('mjx-assistive-mml')) continue;
-    let layers = [];
-    let opacity = 1;
-    for (let each = node.parentElement; each; each = each.parentElement) {
-      const style = getComputedStyle(each);
-      layers.push(rgba(style.backgroundColor));
-      opacity *= Number(style.opacity);
-    }
-    const ground = layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255]);
-    const ink = rgba(getComputedStyle(node.parentElement).color);
-    const pair = [luminance(over([...ink.slice(0, 3), ink[3] * opacity], ground)), luminance(ground)];
-    found.push([node.textContent.trim(), (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)]);
-  }
-  return found;
-}
-"""
-_CUT_WORDS = """
-(element) => {
-  const cut = [];
-  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const node = walker.currentNode;
-    if (!node.parentElement.checkVisibility()) continue;
-    for (const word of node.textContent.matchAll(/[\\p{L}\\p{N}_]+/gu)) {
-      const range = document.createRange();
-      range.setStart(node, word.index);
-      range.setEnd(node, word.index + word[0].length);
-      const lines = new Set([...range.getClientRects()].filter(r => r.width).map(r => Math.round(r.top)));
-      if (lines.size > 1) cut.push(word[0]);
-    }
-  }
-  return cut;
-}
-"""
-
-
 def contrasts(element: Locator) -> dict[str, float]:
-    """Return how strongly each visible piece of text stands out from its ground; 4.5 can be read by most."""
-    return dict(element.evaluate(_CONTRASTS))
+    """Return how strongly each visible piece of text stands out from its ground."""
+    return dict(element.evaluate("element => looking.contrasts(element)"))
 
 
 def cut_words(element: Locator) -> list[str]:
     """Return the words that go on in the next line without a hyphen."""
-    words: list[str] = element.evaluate(_CUT_WORDS)
+    words: list[str] = element.evaluate("element => looking.cutWords(element)")
     return words
-
-
-_KERNEL_IS_IDLE = """
-() => {
-  const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
-  return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
-}
-"""
 
 
 class Notebook:
@@ -388,7 +301,7 @@ class Notebook:
 
     def wait_for_kernel(self) -> None:
         """Wait until the kernel has started, is connected and is idle."""
-        self.page.wait_for_function(_KERNEL_IS_IDLE, timeout=60_000)
+        self.page.wait_for_function("() => looking.kernelIsIdle()", timeout=60_000)
 
     def select(self, index: int) -> None:
         """Click into a cell's text."""
@@ -420,9 +333,7 @@ class Notebook:
     def save(self) -> None:
         """Save with the keyboard, and wait until the file is written."""
         self.page.keyboard.press("Control+s")
-        self.page.wait_for_function(
-            "() => !document.querySelector('.jp-NotebookPanel .jp-mod-dirty')"
-        )
+        self.page.wait_for_function("() => looking.isSaved()")
 
     def theme(self, name: str) -> None:
         """Change the theme: ``JupyterLab Light`` or ``JupyterLab Dark``."""
@@ -434,25 +345,29 @@ class Notebook:
 
     def watch(self, index: int) -> None:
         """Begin to look at a cell's output with every frame; :meth:`watched` has what was seen."""
-        self.page.evaluate(_WATCH, index)
+        self.page.evaluate("index => looking.watch(index)", index)
 
     def watched(self) -> list[Sample]:
         """Stop watching, and return what there was to see: one sample for each change."""
-        samples = self.page.evaluate("() => { const seen = watched; watched = null; return seen; }")
+        samples = self.page.evaluate("() => looking.watched()")
         return [Sample(**sample) for sample in samples]
 
     def resize(self, width: int, height: int = WIDE[1]) -> None:
         """Make the window this large, and wait until JupyterLab has laid everything out anew."""
         self.page.set_viewport_size({"width": width, "height": height})
-        self.page.evaluate("() => new Promise(done => setTimeout(() => requestAnimationFrame(done), 300))")
+        self.page.evaluate(
+            "() => new Promise(done => setTimeout(() => requestAnimationFrame(done), 300))"
+        )
 
     def picture(self, file: Path, width: int = WIDE[0]) -> None:
         """Take a picture of the whole notebook, in a window as high as that needs."""
         before = self.page.viewport_size
         assert before is not None
         self.resize(width, before["height"])
-        height = self.page.evaluate("() => document.querySelector('.jp-WindowedPanel-inner').scrollHeight")
-        self.resize(width, int(height) + 150)
+        self.resize(width, self.page.evaluate("() => looking.height()") + 150)
+        self.page.evaluate("() => looking.goToTop()")
+        expect(self.cells.first).to_be_in_viewport(ratio=1)
+        expect(self.cells.last).to_be_in_viewport(ratio=1)
         file.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=file)
         self.resize(before["width"], before["height"])

@@ -12,11 +12,16 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
+import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 from familiar_kernel import cells, commands
+
+if TYPE_CHECKING:
+    from conftest import StartKernel
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -120,7 +125,7 @@ def test_python_examples_compile(page: Path) -> None:
 def test_an_example_that_is_no_python_is_found() -> None:
     compile_cell("%claude what's up?")
     with pytest.raises(SyntaxError):
-        compile_cell("answer = claude what's up?")
+        compile_cell("answer = claude what is it")
 
 
 @each_page
@@ -147,3 +152,22 @@ def test_the_how_to_helps_with_every_error() -> None:
     how_to = (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8")
     missing = [kind for kind, *_ in generator().troubles() if f"`{kind}`" not in how_to]
     assert missing == []
+
+
+@pytest.mark.kernel
+@pytest.mark.cli
+def test_the_examples_of_the_how_to_run(start_kernel: StartKernel, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("%claude hello")])
+    nbformat.write(notebook, home / "analysis.ipynb")
+    kernel = start_kernel(home=home, script=None, env={"FAMILIAR_REHEARSAL": "1"})
+    kernel.run("from traitlets.config import Config; c = Config()")
+    text = (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8")
+    failed = {
+        example: ran.error
+        for language, example in blocks(text)
+        if language == "python" and (ran := kernel.run(example)).status != "ok"
+    }
+    assert failed == {}
+    assert nbformat.read(home / "analysis-done.ipynb", as_version=4).cells[0].outputs

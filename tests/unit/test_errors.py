@@ -29,7 +29,6 @@ REPORTS = [
     (dict(cli_error="server_error", text="Connection was lost (ECONNRESET)"), "broken_stream"),
     (dict(cli_error="unknown", text="API Error: JSON Parse error: ..."), "broken_stream"),
     (dict(subtype="error_max_budget_usd"), "budget_reached"),
-    (dict(subtype="error_max_turns"), "too_many_steps"),
     (dict(cli_error="server_error", text="API Error"), "server_error"),
     (dict(text="something new"), "unknown"),
     (dict(), "unknown"),

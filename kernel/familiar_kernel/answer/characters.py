@@ -1,9 +1,11 @@
-"""Which characters a stored answer may hold: none that a file, a terminal or a reader stumbles over.
+"""Which characters a stored answer may hold: none that a file, a terminal or a reader stumbles
+over.
 
-Control characters are made visible and terminal sequences dropped; half surrogates become U+FFFD, because a
-notebook file is UTF-8. Of the bidirectional controls the overrides are made visible everywhere, and all of them
-in code, where reordering can make a program read as another ("Trojan Source"). In prose embeddings and isolates
-stay: Arabic and Hebrew need them, and each ends with its paragraph.
+Control characters are made visible and terminal sequences dropped; half surrogates become U+FFFD,
+because a notebook file is UTF-8. Of the bidirectional controls the overrides are made visible
+everywhere, and all of them in code, where reordering can make a program read as another ("Trojan
+Source"). In prose embeddings and isolates stay: Arabic and Hebrew need them, and each ends with its
+paragraph.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ def whole(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    r"""Return the text fit to be stored and shown: valid Unicode, ``\n`` line ends, controls visible."""
+    r"""Return the text fit to be stored and shown: valid Unicode, ``\n`` line ends, controls
+    visible.
+    """
     if not _BAD.search(text):
         return text
     text = _TERMINAL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))

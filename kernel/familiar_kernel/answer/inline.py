@@ -1,12 +1,14 @@
-r"""Makes prose safe: a paragraph, list, table or heading, that is, anything between blank lines and fences.
+r"""Makes prose safe: a paragraph, list, table or heading, that is, anything between blank lines and
+fences.
 
-Renderers agree on most of Markdown and disagree at its edges, and at every edge a ``<`` that one of them takes
-for code is a tag to another. So two rules:
+Renderers agree on most of Markdown and disagree at its edges, and at every edge a ``<`` that one of
+them takes for code is a tag to another. So two rules:
 
 * Outside code nothing opens a tag, loads a picture or leads to a script.
-* Code spans stay as Claude wrote them where no renderer can disagree. At the first doubt in a paragraph (a lone
-  backtick, one behind a backslash, a span with ``|`` in a table, one that could end a link or a formula, ...) its
-  code is written as ``<code>`` with entities, which leaves nothing to disagree about.
+* Code spans stay as Claude wrote them where no renderer can disagree. At the first doubt in a
+  paragraph (a lone backtick, one behind a backslash, a span with ``|`` in a table, one that could
+  end a link or a formula, ...) its code is written as ``<code>`` with entities, which leaves
+  nothing to disagree about.
 """
 
 from __future__ import annotations
@@ -24,13 +26,14 @@ _TOKEN = re.compile(
     r"|(?P<bang>!(?=!*\\+\[))"
     r"|(?P<link>\]\()"
     r"|(?P<definition>\]:)"
+    r"|(?P<term>^[ \t>]*:(?=[ \t\n]))"
     r"|(?P<address>https?://|ftp://|www\.)"
     r"|(?P<double>\\{2,})(?=[\[(])"
     r"|(?P<single>\\)(?=[\[(])"
     r"|(?P<environment>\\+begin)(?=\{)"
     r"|(?P<command>\\(?:href|url|style|class|cssId|data|require|includegraphics|bbox|html[a-z]*)(?![a-z]))"
     r"|(?P<escaped>\\[\\`$<!\]])",
-    re.IGNORECASE,
+    re.IGNORECASE | re.MULTILINE,
 )
 _TAG = re.compile(r"[A-Za-z/!?]")
 _AUTOLINK = re.compile(r"<(?:https?://|mailto:)[A-Za-z0-9\-._~:/?#@%&=+,;]+>", re.IGNORECASE)
@@ -42,7 +45,7 @@ _HAZARD = re.compile(r"\$\$|\\\\[\[(]|\\begin|~~")
 _PATH = r"[^ \t\n()<>`\"'\\$\[\]]*"
 _SIMPLE_LINK = re.compile(rf"\]\({_PATH}(?:\({_PATH}\){_PATH})*(?: +\"[^\"`\\\n<$\[\]]*\")?\)")
 _SURE_DEFINITION = re.compile(
-    # Words that no renderer takes for a definition, or a definition that is over at the end of its line.
+    # Words that no renderer takes for a definition, or a definition that ends with its line.
     r"\]:[ \t]*(?:[^\s<][^\s]*[ \t]+[^\s\"'(]"
     r"|[^\s<\"'(`][^\s`]*(?:[ \t]+\"[^\"`\n]*\")?[ \t]*(?:\n(?![ \t>]*[\"'(])|\Z))"
 )
@@ -57,8 +60,8 @@ _KEPT_IMAGE = re.compile(
 )
 
 _FORMULA = {
-    # A dollar opens a formula before a non-space and closes it after one and not before a digit, as pandoc has it:
-    # two prices in a sentence are no formula.
+    # A dollar opens a formula before a non-space, and closes it after one and not before a digit,
+    # as pandoc has it: two prices in a sentence are no formula.
     "$": re.compile(r"\$(?=[^\s$])((?:[^$`\\]|\\[^`])+)(?<![\s\\])\$(?![\d$])"),
     "$$": re.compile(r"\$\$((?:[^$`\\]|\\[^`])+)(?<!\\)\$\$(?!\$)"),
     "\\(": re.compile(r"\\\(([^$`\n]+?)\\\)"),
@@ -76,7 +79,7 @@ _FORMULA_UNSAFE = re.compile(
     r"|\\(?=(?:href|url|style|class|cssId|data|require|includegraphics|bbox|html[a-z]*)(?![a-z]))",
     re.IGNORECASE,
 )
-_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
+_PUNCTUATION = re.compile(r"[!#$&()*:<>@\[\\\]^_`{|}~]")
 _MARKUP = re.compile(r"[\\`*_\[\]|~$!&<]")
 
 
@@ -88,13 +91,8 @@ def literal(text: str) -> str:
 def code_span(text: str) -> str:
     """Return a code span that shows the plain text on one line, whatever it contains."""
     text = clean_code(one_line(text))
-    if _HAZARD.search(text) or "](" in text or "][" in text:
-        return _html_code(text)
-    if not text:
-        return ""
-    longest = max(map(len, re.findall("`+", text)), default=0)
-    pad = " " if text[0] == "`" or text[-1] == "`" else ""
-    return f"{'`' * (longest + 1)}{pad}{text}{pad}{'`' * (longest + 1)}"
+    doubtful = "`" in text or "](" in text or "][" in text or _HAZARD.search(text) is not None
+    return _html_code(text) if doubtful or not text else f"`{text}`"
 
 
 def safe_prose(run: str) -> str:
@@ -118,8 +116,11 @@ class _Prose:
         self._run = run
         self._as_html = as_html
         self._position = 0
-        self._in_table: bool | None = None
+        self._table: bool | None = None
         self._bracket = False  # whether a "[" has come outside code
+        self._address_end = 0  # where the address ends that came last
+        self._formulas = 0
+        self._dollars_at: list[int] = []  # which pieces are dollars that open no formula
 
     def safe(self) -> str:
         """Return the run, safe.
@@ -135,7 +136,14 @@ class _Prose:
             self._position = found.end()
             kind = found.lastgroup or ""
             out.append(getattr(self, "_" + kind)(found[0], found.start()))
+            if kind == "dollars" and out[-1].startswith("\\"):
+                self._dollars_at.append(len(out) - 1)
         out.append(run[self._position :])
+        if len(self._dollars_at) + self._formulas > 1:
+            # MathJax looks at the finished page, where a backslash before a dollar is gone. It does
+            # not look across elements.
+            for at in self._dollars_at:
+                out[at] = f"<span>{out[at]}</span>"
         return "".join(out)
 
     def _doubt(self, doubtful: bool = True) -> None:
@@ -146,6 +154,12 @@ class _Prose:
         """A bare address goes on to the next space, by GitHub's rules, also over a backtick."""
         word = _WORD.match(self._run, start)
         self._doubt(word is not None and "`" in word[0])
+        self._address_end = word.end() if word else 0
+
+    def _in_table(self) -> bool:
+        if self._table is None:
+            self._table = _DELIMITER_ROW.search(self._run) is not None
+        return self._table
 
     def _ticks(self, token: str, at: int) -> str:
         self._doubt(self._run[at - 1 : at] == "~")  # marked takes "~`" for two plain characters
@@ -155,17 +169,13 @@ class _Prose:
             return "&#96;" * len(token)
         inside = self._run[self._position : close.start()]
         self._position = close.end()
-        self._doubt(
-            len(token) > 1 and re.search(r"[`*_]", inside) is not None
-        )  # marked looks for emphasis there
+        # marked pairs backticks in its own way when it looks for emphasis, links and the like.
+        self._doubt("`" in inside or (len(token) > 1 and re.search(r"[*_]", inside) is not None))
         self._doubt("\n" in inside or _HAZARD.search(inside) is not None)
         self._doubt(self._bracket and ("](" in inside or "][" in inside))
-        if "|" in inside:
-            if self._in_table is None:
-                self._in_table = _DELIMITER_ROW.search(self._run) is not None
-            if self._in_table:
-                self._doubt()
-                inside = inside.replace("\\|", "|")  # how a cell spells it
+        if "|" in inside and self._in_table():
+            self._doubt()
+            inside = inside.replace("\\|", "|")  # how a cell spells it
         if not self._as_html:
             return f"{token}{clean_code(inside)}{token}"
         inside = inside.replace("\n", " ")
@@ -174,6 +184,8 @@ class _Prose:
         return _html_code(clean_code(inside))
 
     def _dollars(self, token: str, at: int) -> str:
+        if at < self._address_end:
+            return "%24" * len(token)
         return self._formula(token, at) or r"\$" * len(token)
 
     def _single(self, token: str, at: int) -> str:
@@ -191,8 +203,9 @@ class _Prose:
         if body[-1] == "\\":
             return token
         self._position = found.end()
+        self._formulas += 1
         mark = "$" if opening == "\\(" else "$$"
-        return f"{mark}{_safe_formula(body)}{mark}"
+        return f"{mark}{self._safe_formula(body)}{mark}"
 
     def _double(self, token: str, at: int) -> str:
         bracket = self._run[self._position]
@@ -211,7 +224,15 @@ class _Prose:
         if not found or self._run[at - 1 : at] == "\\" or not _is_closed(found[0], mark):
             return ""
         self._position = found.end()
-        return _safe_formula(found[0])
+        self._formulas += 1
+        return self._safe_formula(found[0])
+
+    def _safe_formula(self, formula: str) -> str:
+        """Return a formula that is one for TeX and nothing else for anybody else."""
+        if "|" in formula and self._in_table():
+            formula = re.sub(r"(?<!\\)\|", r"\\vert ", formula)
+        # Jupyter puts formulas into finished HTML, where a quotation mark could end an attribute.
+        return _FORMULA_UNSAFE.sub(lambda m: m[0] + " ", formula).replace('"', "''")
 
     def _angle(self, token: str, at: int) -> str:
         link = _AUTOLINK.match(self._run, at)
@@ -239,6 +260,8 @@ class _Prose:
             self._doubt_address(self._position)
             self._position = simple.end()
             return simple[0]
+        target = _TARGET.match(self._run, at)
+        self._address_end = target.end() if target else 0
         # A title or an odd address may hide a backtick from those who see a link here.
         tick = self._run.find("`", self._position)
         if tick >= 0:
@@ -257,6 +280,12 @@ class _Prose:
         target = _TARGET.match(self._run, at)
         where = re.sub(r"[\x00-\x20\\]", "", unescape(target["to"])) if target else ""
         return _SCHEME.match(where) is not None and not _GOOD_SCHEME.match(where)
+
+    def _term(self, token: str, at: int) -> str:
+        """A line that some renderers take for a definition, with a list, a fence or a quotation in
+        it.
+        """
+        return token[:-1] + "&#58;"
 
     def _address(self, token: str, at: int) -> str:
         self._doubt_address(at)
@@ -280,17 +309,13 @@ class _Prose:
 
 
 def _is_closed(formula: str, mark: str) -> bool:
-    """Whether nothing in a formula goes on behind its end for a renderer that looks for it there."""
+    """Whether nothing in a formula goes on behind its end for a renderer that looks for it
+    there.
+    """
     if _ADDRESS.search(formula) or (mark in ("$", "\\(") and re.search(r"\\\\[\[(]", formula)):
         return False
     last = {found["name"]: found["edge"] for found in _ENVIRONMENT.finditer(formula)}
     return all(edge.lower() == "end" for edge in last.values())
-
-
-def _safe_formula(formula: str) -> str:
-    """Return a formula that is one for TeX and nothing else for anybody else."""
-    # Jupyter puts formulas back into finished HTML, where a quotation mark could end an attribute.
-    return _FORMULA_UNSAFE.sub(lambda m: m[0] + " ", formula).replace('"', "''")
 
 
 def _html_code(text: str) -> str:

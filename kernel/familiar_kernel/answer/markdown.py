@@ -1,19 +1,21 @@
 """Makes Claude's Markdown fit to be put into a notebook: it may say anything and do nothing.
 
-What Claude writes may quote a web page, a file or a person who means harm, and the result is stored in a file
-that others open, with renderers that do not agree with each other. So the text is rewritten until every renderer
-reads it the same way. The rules:
+What Claude writes may quote a web page, a file or a person who means harm, and the result is stored
+in a file that others open, with renderers that do not agree with each other. So the text is
+rewritten until every renderer reads it the same way. The rules:
 
 * Raw HTML is text: a ``<`` that could open a tag becomes ``&lt;``, outside code (:mod:`.inline`).
-* Fences are written anew: longer than anything in them, their contents indented at least as far as they are, an
-  open one closed. A fence in a list or a quotation therefore ends where its author meant it to.
-* Pictures become links. A picture's address is fetched when the answer is *shown*, so an address can carry words
-  of the conversation to a stranger's server. Pictures that ask no stranger stay: small ``data:`` bitmaps, and
-  files beside the notebook with a picture's ending.
-* A link may lead to the web, to a mail address or to a file beside the notebook; with any other scheme
-  (``javascript:`` and its disguises) it is text.
-* A ``$`` that begins no formula is escaped, so that two prices are not read as one formula. In a formula ``<``
-  gets a space, which TeX does not see, and commands that make links or styles are taken apart.
+* Fences are written anew: longer than anything in them, at the margin or where a list item has its
+  contents, with everything in them indented as far, an open one closed. So each begins and ends
+  where its author meant it to.
+* Pictures become links. A picture's address is fetched when the answer is *shown*, so an address
+  can carry words of the conversation to a stranger's server. Pictures that ask no stranger stay:
+  small ``data:`` bitmaps, and files beside the notebook with a picture's ending.
+* A link may lead to the web, to a mail address or to a file beside the notebook; with any other
+  scheme (``javascript:`` and its disguises) it is text.
+* A ``$`` that begins no formula is escaped, so that two prices are not read as one formula. In a
+  formula ``<`` gets a space, which TeX does not see, and commands that make links or styles are
+  taken apart.
 * A mermaid diagram that could load something or that holds HTML is shown as its source.
 * Characters: see :mod:`.characters`.
 """
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from familiar_kernel.answer.characters import clean, clean_code
 from familiar_kernel.answer.inline import safe_prose
@@ -31,6 +34,9 @@ _OPENER = re.compile(
     r"(?:(?P<ticks>`{3,})(?P<tick_info>[^`\n]*)|(?P<tildes>~{3,})(?P<tilde_info>[^\n]*))$",
     re.MULTILINE,
 )
+_ITEM = re.compile(r"(?P<lead>[ \t]*)(?P<marker>[-+*]|\d{1,9}[.)])(?P<gap>[ \t]+|$)")
+_HAS_ITEM = re.compile(r"^[ \t]*(?:[-+*]|\d{1,9}[.)])(?:[ \t]|$)", re.MULTILINE)
+_PLAIN_QUOTE = re.compile(r" ?>(?! ?(?:[-+*]|\d+[.)]|    |\t))")
 _BLANK = re.compile(r"\n[ \t]*\n")
 _NOT_INFO = re.compile(r"[^\w+#.,:={}\"' /@-]")
 _ACTIVE_DIAGRAM = re.compile(
@@ -49,13 +55,14 @@ def defang(text: str) -> str:
 class Growing:
     """Markdown that arrives in pieces and is made safe as it grows.
 
-    What lies before the last finished paragraph or fence is worked on once, so reading after every piece costs
-    what the unfinished end costs.
+    What lies before the last finished paragraph or fence is worked on once, so reading after every
+    piece costs what the unfinished end costs.
     """
 
     def __init__(self) -> None:
         self._done = ""
         self._ends: list[int] = []
+        self._lists: Lists = ()
         self._end = ""
         self._pieces: list[str] = []
         self._safe = ""
@@ -72,15 +79,15 @@ class Growing:
             raw, waiting = _without_half_character(raw)
             raw = clean(raw)
             done, unfinished, consumed, length = [], "", 0, len(self._done)
-            for safe, end, finished in _blocks(raw):
-                if finished:
-                    done.append(safe)
-                    consumed = end
-                    length += len(safe)
-                    if raw[end : end + 1].strip():
+            for block in _blocks(raw, self._lists):
+                if block.finished:
+                    done.append(block.safe)
+                    consumed, self._lists = block.end, block.lists
+                    length += len(block.safe)
+                    if raw[consumed : consumed + 1].strip():
                         self._ends.append(length)
                 else:
-                    unfinished += safe
+                    unfinished += block.safe
             self._done += "".join(done)
             self._end = raw[consumed:] + waiting
             self._safe = self._done + unfinished
@@ -89,22 +96,45 @@ class Growing:
     def settled(self, start: int = 0) -> int:
         """Return how much of what :meth:`read` returned stands for good, as a length.
 
-        It ends where what follows can be shown apart: between blocks, and not before an indented line, which
-        may belong to a list item. Nothing beyond ``start`` is settled yet if ``start`` itself is returned.
+        It ends where what follows can be shown apart: between blocks, and not before an indented
+        line, which may belong to a list item. Nothing beyond ``start`` is settled yet if ``start``
+        itself is returned.
         """
         return self._ends[-1] if self._ends and self._ends[-1] > start else start
 
 
 def _without_half_character(raw: str) -> tuple[str, str]:
-    r"""Split off the end that the next piece may change: half a surrogate pair, ``\r``, an escape sequence."""
+    r"""Split off the end that the next piece may change: half a surrogate pair, ``\r``, an escape
+    sequence.
+    """
     cut = re.search("(?:[\ud800-\udbff]|\r|\x1b[^a-zA-Z\n]{0,80})$", raw)
     return (raw[: cut.start()], cut[0]) if cut else (raw, "")
 
 
-def _blocks(raw: str) -> Iterator[tuple[str, int, bool]]:
-    """Yield each block made safe, where it ends in ``raw``, and whether nothing that follows can change it.
+# --------------------------------------------------------------------------------------------------
+# Blocks: runs of prose, and fences
+# --------------------------------------------------------------------------------------------------
 
-    The blocks that can still change come last.
+Lists = tuple[int, ...]
+"""The list items that are open, outermost first, each as the column at which its contents begin."""
+
+
+class _Block(NamedTuple):
+    safe: str
+    end: int
+    """Where the block ends in the raw text."""
+    finished: bool
+    """Whether nothing that follows can change it. The blocks that are not finished come last."""
+    lists: Lists
+    """The list items that are open after it."""
+
+
+def _blocks(raw: str, lists: Lists) -> Iterator[_Block]:
+    """Yield the blocks of a text, each made safe.
+
+    Args:
+        raw: clean Markdown that begins where a block begins.
+        lists: the list items that are open there.
     """
     position = 0
     while position < len(raw):
@@ -113,48 +143,92 @@ def _blocks(raw: str) -> Iterator[tuple[str, int, bool]]:
         while position < fence_at:
             blank = _BLANK.search(raw, position, fence_at)
             end = blank.end() if blank else fence_at
-            safe = safe_prose(raw[position:end])
-            if opener and end == fence_at and not blank:
-                safe += _gap(raw[position:end], opener["prefix"])
+            run = raw[position:end]
             position = end
-            yield safe, end, blank is not None or (opener is not None and opener.end() < len(raw))
+            lists = _lists_after(run, lists)
+            safe = safe_prose(run)
+            if opener and not blank:
+                safe += _gap(run, opener["prefix"], lists)
+            finished = blank is not None or (opener is not None and opener.end() < len(raw))
+            yield _Block(safe, end, finished, lists)
         if opener:
-            safe, position, finished = _Fence(raw, opener).safe()
-            yield safe, position, finished
+            block = _Fence(raw, opener, lists).block()
+            position, lists = block.end, block.lists
+            yield block
 
 
-def _gap(run: str, prefix: str) -> str:
-    """Return the line that must part a paragraph from the fence that follows, for all to see a fence."""
-    in_quote = all(line.lstrip(" \t").startswith(">") for line in run.splitlines())
-    if ">" in prefix and not in_quote:
+def _lists_after(run: str, lists: Lists) -> Lists:
+    """Return which list items are open after a run of prose."""
+    for line in run.split("\n"):
+        if not line or line.isspace():
+            continue
+        column = _column(line)
+        lists = _lists_at(column, lists)
+        item = _ITEM.match(line)
+        while item and column - (lists[-1] if lists else 0) <= 3:
+            gap = len(item["gap"].expandtabs(4))
+            column += len(item["marker"]) + (gap if 1 <= gap <= 4 else 1)
+            lists = (*lists, column)
+            item = _ITEM.match(line, item.end())
+        if line.lstrip(" \t")[0] == ">":
+            lists = ()
+    return lists
+
+
+def _lists_at(column: int, lists: Lists) -> Lists:
+    """Return which list items go on with a line that begins at a column."""
+    return tuple(offset for offset in lists if offset <= column)
+
+
+def _column(line: str) -> int:
+    """Return the column at which a line's text begins."""
+    return len(line[: len(line) - len(line.lstrip(" \t"))].expandtabs(4))
+
+
+def _gap(run: str, prefix: str, lists: Lists) -> str:
+    """Return a blank line where some renderer may not see the fence that follows a run directly."""
+    if ">" in run or ">" in prefix:
+        plain = all(_PLAIN_QUOTE.match(line) for line in run.splitlines())
+        return "" if plain and re.fullmatch(" ?> ?", prefix) else "\n"
+    at_margin = not _lists_at(_column(prefix + "."), lists)
+    if prefix.strip() or len(prefix.expandtabs(4)) > 3 or (at_margin and _HAS_ITEM.search(run)):
         return "\n"
-    if "    " in prefix or "\t" in prefix or prefix.strip(" >"):
-        return _continuation(prefix).rstrip(" ") + "\n"
     return ""
 
 
-def _continuation(prefix: str) -> str:
-    """Return what continues a prefix's containers on the next line: quotation marks and indentation."""
-    return re.sub(r"[^>]", " ", prefix.expandtabs(4))
-
-
 class _Fence:
-    """A fenced code block, from its opening line to its closing line or to the end of the text."""
+    """A fenced code block, from its opening line to its closing line or to the end of the text.
 
-    def __init__(self, raw: str, opener: re.Match[str]) -> None:
+    It is written where its author meant it: in the list item for which it is indented, in its
+    quotation, or else at the margin.
+    """
+
+    def __init__(self, raw: str, opener: re.Match[str], lists: Lists) -> None:
         self._raw = raw
-        self._opener = opener
+        self._start = min(opener.end() + 1, len(raw))
         self._mark: str = opener["ticks"] or opener["tildes"]
         self._info = _NOT_INFO.sub("", opener["tick_info"] or opener["tilde_info"] or "").strip()
-        self._prefix = opener["prefix"].expandtabs(4)
-        self._margin = _continuation(self._prefix)
-        self._indent = len(self._margin) - self._margin.rfind(">") - 1
-        self._quotes = self._margin.count(">")
-        self._closing = rf"[ \t]{{0,{self._indent + 3}}}{self._mark[0]}{{{len(self._mark)},}}[ \t]*"
+        prefix = opener["prefix"].expandtabs(4)
+        self._quotes = prefix.count(">")
+        if self._quotes:
+            self._lists: Lists = ()
+            self._prefix = self._margin = "> " * self._quotes
+            self._indent = max(len(prefix) - prefix.rfind(">") - 2, 0)
+        else:
+            self._lists = _lists_at(_column(prefix + "."), lists)
+            self._prefix = " " * (self._lists[-1] if self._lists else 0)
+            self._indent = len(prefix)
+            if prefix.strip():  # the fence is on a list item's first line
+                self._prefix += prefix.lstrip(" ")
+                self._lists = _lists_after(self._prefix + ".", self._lists)
+            self._margin = " " * len(self._prefix)
+        mark, longest = re.escape(self._mark[0]), self._indent + 3
+        self._closing = rf"[ \t]{{0,{longest}}}{mark}{{{len(self._mark)},}}[ \t]*"
 
-    def safe(self) -> tuple[str, int, bool]:
-        """Return the block, where it ends in the raw text, and whether it is complete."""
-        body, end, finished = self._whole() if not self._margin else self._line_by_line()
+    def block(self) -> _Block:
+        """Return the fence, made safe."""
+        simple = self._indent == 0 and not self._margin
+        body, end, finished, after = self._as_it_is() if simple else self._moved()
         body = clean_code(body)
         if body and not body.endswith("\n"):
             body += "\n"
@@ -163,44 +237,48 @@ class _Fence:
             info = "text"
         longest = max(map(len, re.findall(f"{self._mark[0]}{{3,}}", body)), default=0)
         fence = self._mark[0] * max(len(self._mark), longest + 1)
-        return f"{self._prefix}{fence}{info}\n{body}{self._margin}{fence}\n", end, finished
+        safe = f"{self._prefix}{fence}{info}\n{body}{self._margin}{fence}\n{after}"
+        return _Block(safe, end, finished, self._lists)
 
-    def _whole(self) -> tuple[str, int, bool]:
-        """The ordinary fence, at the left margin: its contents stay as they are."""
-        start = min(self._opener.end() + 1, len(self._raw))
-        closer = re.compile(f"^{self._closing}$", re.MULTILINE).search(self._raw, start)
+    def _as_it_is(self) -> tuple[str, int, bool, str]:
+        """Return the contents of a fence at the margin: the ordinary case, in one go."""
+        raw = self._raw
+        closer = re.compile(f"^{self._closing}$", re.MULTILINE).search(raw, self._start)
         if not closer:
-            return self._raw[start:], len(self._raw), False
-        complete = closer.end() < len(self._raw)
-        return self._raw[start : closer.start()], min(closer.end() + 1, len(self._raw)), complete
+            return raw[self._start :], len(raw), False, ""
+        end = min(closer.end() + 1, len(raw))
+        return raw[self._start : closer.start()], end, closer.end() < len(raw), ""
 
-    def _line_by_line(self) -> tuple[str, int, bool]:
-        """A fence in a list or a quotation: its contents get the margin that they lack."""
+    def _moved(self) -> tuple[str, int, bool, str]:
+        """Return the contents of any other fence: moved with it, and at least at its margin.
+
+        Also where they end, whether they are complete, and what must follow the fence.
+        """
+        raw, position = self._raw, self._start
         closes = re.compile(self._closing).fullmatch
-        into_quote = re.compile(r"[ \t]*>" * self._quotes).match
-        quote = self._margin[: self._margin.rfind(">") + 1]
+        quote = r"[ \t]*>" * self._quotes + (" ?" if self._quotes else "")
+        into_quote = re.compile(quote).match
         body: list[str] = []
-        position = min(self._opener.end() + 1, len(self._raw))
-        while position < len(self._raw):
-            newline = self._raw.find("\n", position)
-            end = newline if newline >= 0 else len(self._raw)
-            line = self._raw[position:end]
+        while position < len(raw):
+            newline = raw.find("\n", position)
+            end = newline if newline >= 0 else len(raw)
+            line = raw[position:end]
             inside = into_quote(line)
             if inside:
                 line = line[inside.end() :]
             if closes(line):
-                return "".join(body), min(end + 1, len(self._raw)), newline >= 0
+                return "".join(body), min(end + 1, len(raw)), newline >= 0, ""
             if not inside:  # a line outside the quotation ends it, and with it the fence
-                return "".join(body), position, newline >= 0
-            body.append(f"{quote}{_indented(line, self._indent)}\n")
-            position = min(end + 1, len(self._raw))
-        return "".join(body), position, False
+                return "".join(body), position, newline >= 0, "\n"
+            body.append(self._line(line) + "\n")
+            position = min(end + 1, len(raw))
+        return "".join(body), position, False, ""
 
-
-def _indented(line: str, indent: int) -> str:
-    """Return the line with at least that indentation; blank lines may stay blank."""
-    text = line.lstrip(" \t")
-    if not text:
-        return ""
-    lead = line[: len(line) - len(text)].expandtabs(4)
-    return " " * max(indent - len(lead), 0) + lead + text
+    def _line(self, line: str) -> str:
+        text = line.lstrip(" \t")
+        if not text:
+            return self._margin.rstrip(" ")
+        column = _column(line)
+        if not self._quotes and column >= self._indent == len(self._margin):
+            return line
+        return self._margin + " " * max(column - self._indent, 0) + text

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from familiar_kernel.answer.characters import whole
 from familiar_kernel.answer.render import final
 from familiar_kernel.answer.transcript import Transcript
 from familiar_kernel.familiar.protocol import Outcome
@@ -15,15 +16,17 @@ from familiar_kernel.familiar.protocol import Outcome
 class Answer:
     """One answer of the familiar. ``str(answer)`` is its text.
 
-    As the last value of the cell that asked, it shows nothing, since it has been shown already; as the last value
-    of a later cell it shows as it did then.
+    As the last value of the cell that asked, it shows nothing, since it has been shown already; as
+    the last value of a later cell it shows as it did then.
     """
 
     text: str
     thinking: str
     outcome: Outcome
     usage: dict[str, int]
-    """Tokens: ``input_tokens``, ``output_tokens``, ``cache_read_input_tokens``, ``cache_creation_input_tokens``."""
+    """Tokens: ``input_tokens``, ``output_tokens``, ``cache_read_input_tokens``,
+    ``cache_creation_input_tokens``.
+    """
     cost_usd: float | None
     seconds: float
     session_id: str
@@ -45,7 +48,8 @@ class Answer:
 
         Args:
             transcript: the turn.
-            is_on_show: tells whether the cell that runs now is the one in which the answer was streamed.
+            is_on_show: tells whether the cell that runs now is the one in which the answer was
+                streamed.
 
         Raises:
             ValueError: the turn has not ended.
@@ -54,8 +58,8 @@ class Answer:
         end = transcript.finished
         assert end is not None  # or final() had raised
         return cls(
-            text=transcript.text,
-            thinking=transcript.thinking,
+            text=whole(transcript.text),
+            thinking=whole(transcript.thinking),
             outcome=end.outcome,
             usage=dict(end.usage),
             cost_usd=end.cost_usd,

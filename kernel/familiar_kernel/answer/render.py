@@ -1,7 +1,8 @@
 """How an answer looks: a transcript as the MIME bundle of one Jupyter output.
 
-Only Markdown and plain text, because JupyterLab prefers HTML where there is any, and because what is stored must
-be readable in every front end, on a code host, through nbconvert and by a screen reader, without scripts.
+Only Markdown and plain text, because JupyterLab prefers HTML where there is any, and because what
+is stored must be readable in every front end, on a code host, through nbconvert and by a screen
+reader, without scripts.
 """
 
 from __future__ import annotations

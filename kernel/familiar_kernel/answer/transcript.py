@@ -1,7 +1,8 @@
-"""What has happened in a turn so far: the events of the link, in the order in which they came, as parts.
+"""What has happened in a turn so far: the events of the link, in the order in which they came, as
+parts.
 
-An answer is not one text. Claude thinks, writes, uses a tool, writes on, thinks again; the transcript keeps that
-order. It knows nothing about how any of it looks.
+An answer is not one text. Claude thinks, writes, uses a tool, writes on, thinks again; the
+transcript keeps that order. It knows nothing about how any of it looks.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ class Prose:
         return self._safe.read().strip("\n")
 
     def safe(self, start: int = 0) -> tuple[str, str]:
-        """The words from an offset of the safe Markdown on: what stands for good, and what may change."""
+        """The words from an offset of the safe Markdown on: what stands for good, and what may
+        change.
+        """
         whole = self._safe.read()
         settled = self._safe.settled(start)
         return whole[start:settled], whole[settled:]
@@ -68,7 +71,9 @@ class Prose:
 
 @dataclass
 class Thinking:
-    """A stretch of thinking. ``ended`` is None while it goes on; times are the transcript's clock's."""
+    """A stretch of thinking. ``ended`` is None while it goes on; times are the transcript's
+    clock's.
+    """
 
     started: float
     ended: float | None = None
@@ -115,10 +120,14 @@ class Transcript:
         """UTF-8 bytes of thinking, text and tool lines so far."""
         self._tools: dict[str, Tool] = {}
         self._message_at = (0, 0)
-        """Where the message under way began: how many parts there were, and how long the last was."""
+        """Where the message under way began: how many parts there were, and how long the last
+        was.
+        """
 
     def add(self, event: TurnEvent) -> int:
-        """Take the next event in; return how many bytes of answer it brought. After the turn's end: ignored."""
+        """Take the next event in; return how many bytes of answer it brought. After the turn's end:
+        ignored.
+        """
         if self.finished:
             return 0
         self.turn = event.turn
@@ -143,7 +152,9 @@ class Transcript:
         return self.received - before
 
     def stop(self, outcome: Outcome) -> None:
-        """End the turn here, without waiting for its last event. A turn that has ended stays as it is."""
+        """End the turn here, without waiting for its last event. A turn that has ended stays as it
+        is.
+        """
         if not self.finished:
             self._finish(
                 TurnFinished(

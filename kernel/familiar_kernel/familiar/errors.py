@@ -115,20 +115,10 @@ BUDGET_REACHED = Trouble(
     "Raise `Familiar.max_budget_usd` in the configuration, or begin a fresh session with "
     "%claude_reset.",
 )
-TOO_MANY_STEPS = Trouble(
-    "too_many_steps",
-    "Claude took more steps than the settings allow.",
-    "Ask for less at once, or raise the limit in Claude's settings.",
-)
 NO_HOST = Trouble(
     "no_host",
     "The familiar's host process ended before it was ready.",
     "Run the cell again; if it stays so, `familiar doctor` in a terminal shows what is missing.",
-)
-SESSION_BUSY = Trouble(
-    "session_busy",
-    "Another process holds this familiar's session.",
-    "Begin a fresh one with %claude_reset.",
 )
 NO_START = Trouble(
     "no_start",
@@ -168,7 +158,7 @@ _BY_CLI_ERROR = {
     "invalid_request": REFUSED,
     "model_not_found": NO_PERMISSION,
 }
-_BY_SUBTYPE = {"error_max_budget_usd": BUDGET_REACHED, "error_max_turns": TOO_MANY_STEPS}
+_BY_SUBTYPE = {"error_max_budget_usd": BUDGET_REACHED}
 _BY_STATUS = {
     400: REFUSED,
     401: NOT_SIGNED_IN,

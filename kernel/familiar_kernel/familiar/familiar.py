@@ -98,7 +98,7 @@ class Familiar(Configurable):
         config=True
     )
     max_budget_usd = Float(
-        0.0, min=0.0, help="US dollars that one host of this familiar may spend; 0 means no limit."
+        0.0, min=0.0, help="US dollars that one CLI process may spend; 0: no limit."
     ).tag(config=True)
     max_prompt_bytes = Integer(
         600_000,
@@ -377,7 +377,7 @@ class Familiar(Configurable):
                     self.trouble = None
             case HostFailed(error=error):
                 self.trouble = Trouble.from_dict(error)
-                log.warning("the familiar: %s %s", self.trouble.message, self.trouble.details)
+                log.info("the familiar: %s %s", self.trouble.message, self.trouble.details)
             case Reply(id=identifier, value=value):
                 with self._lock:
                     reply = self._replies.get(identifier)
@@ -406,7 +406,7 @@ class Familiar(Configurable):
         for reply in replies:
             with contextlib.suppress(Exception):  # it has its answer already
                 reply.set_result({"error": trouble.message})
-        log.warning("the familiar's host ended: %s", stderr[-500:] or "(nothing on stderr)")
+        log.info("the familiar's host ended: %s", stderr[-500:] or "(nothing on stderr)")
 
     def _begin_again(self, turn: Turn) -> bool:
         """Send a turn to another host, once; return whether it was."""

@@ -196,6 +196,7 @@ class Link:
         if not chunk:
             return False
         self._stderr = (self._stderr + chunk)[-STDERR_KEPT:]
+        log.debug("host: %s", chunk.decode("utf-8", "replace").rstrip())
         return True
 
     def _finish(self) -> None:
