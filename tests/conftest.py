@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+
 from kernels import Kernel, gone, kill, running_kernel
 
 SCRIPTS = Path(__file__).parent / "scripts"

@@ -144,7 +144,8 @@ class Kernel:
             self._iopub.setdefault(asked_by, []).append((time.monotonic(), message))
 
     def until_any(self, seen: Any, timeout: float = CELL_TIMEOUT) -> dict[str, Any]:
-        """Return the first iopub message, of whatever request, for which ``seen(message)`` holds."""
+        """Return the first iopub message, of whatever request, for which ``seen(message)``
+        holds."""
         deadline = time.monotonic() + timeout
         while True:
             message: dict[str, Any] = self.client.get_iopub_msg(
@@ -169,11 +170,11 @@ class Kernel:
 
     def host(self) -> psutil.Process:
         """The familiar's host."""
-        return next(p for p in self.family() if "familiar_kernel.familiar.host" in p.cmdline())
+        return next(p for p in self.family() if "familiar_kernel.familiar" in words(p))
 
     def cli(self) -> psutil.Process:
         """The Claude Code CLI."""
-        return next(p for p in self.family() if Path(p.cmdline()[0]).name == "claude")
+        return next(p for p in self.family() if Path(" ".join(words(p)[:1])).name == "claude")
 
     def interrupt(self) -> None:
         self.manager.interrupt_kernel()
@@ -234,6 +235,13 @@ def running_kernel(
         if manager.is_alive():
             manager.shutdown_kernel(now=True)
         manager.cleanup_resources()
+
+
+def words(process: psutil.Process) -> list[str]:
+    """The command line of a process; empty where it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
 
 
 def gone(processes: list[psutil.Process], within: float) -> list[psutil.Process]:

@@ -479,5 +479,7 @@ def _checked(option: Option, value: str) -> str:
 
 
 def _did_you_mean(word: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(word.lower(), known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    # Without the dashes, which would make any two options alike.
+    bare = {name.lstrip("-"): name for name in known}
+    close = difflib.get_close_matches(word.lower().lstrip("-"), list(bare), n=1)
+    return f" (did you mean {bare[close[0]]}?)" if close else ""

@@ -50,8 +50,7 @@ class Command:
     choices: tuple[str, ...] = ()
 
 
-# --- what people see
-# --------------------------------------------------------------------------------------------
+# -- what people see --
 
 
 def show(kernel: FamiliarKernel, plain: str, markdown: str) -> None:
@@ -99,38 +98,55 @@ def image_facts() -> list[tuple[str, str]]:
     ]
 
 
+WAYS = (
+    ("%claude text", "ask on one line, alone or among code"),
+    ("answer = %claude text", "the same, and keep the answer"),
+    ("%%claude", "ask with all that stands below, literally"),
+    ('ask("text")', "ask from Python; returns the answer"),
+)
+"""The ways to talk, each with what it does."""
+_WRITTEN_WIDTH = 23
+"""Columns for what is written, in plain text; what it does stands behind it or below."""
+
+
+def _sections() -> tuple[tuple[str, Sequence[tuple[str, str]]], ...]:
+    return (
+        ("Talk to Claude from any cell", WAYS),
+        (
+            "Options stand before the text, on the first line",
+            [(option.usage, option.help) for option in cells.OPTIONS],
+        ),
+        ("Commands", [(command.usage, command.summary) for command in COMMANDS]),
+    )
+
+
 def usage_text() -> str:
-    """Return how to talk to the familiar, as plain text."""
-    width = max(len(o.usage) for o in cells.OPTIONS)
-    options = "\n".join(f"  {o.usage:<{width}}  {o.help}" for o in cells.OPTIONS)
-    width = max(len(c.usage) for c in COMMANDS)
-    commands = "\n".join(f"  {c.usage:<{width}}  {c.summary}" for c in COMMANDS)
-    return f"""\
-Talk to Claude from any cell:
-
-  %claude text            a prompt on one line, alone or among code
-  answer = %claude text   the same, and keep the answer
-  %%claude                a prompt of many lines: everything below it, literally
-  ask("text")             the same as a function; returns the answer
-
-Options come before the text, on the first line:
-
-{options}
-
-Commands:
-
-{commands}
-"""
+    """Return how to talk to the familiar, as plain text that fits 80 columns."""
+    parts = []
+    for title, rows in _sections():
+        lines = [f"{title}:", ""]
+        for written, told in rows:
+            if len(written) > _WRITTEN_WIDTH:
+                lines.append(f"  {written}")
+                written = ""
+            lines.append(f"  {written:<{_WRITTEN_WIDTH}}  {told}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
 
 
 def show_usage(kernel: FamiliarKernel) -> None:
-    """Show :func:`usage_text` as the output of the cell."""
-    text = usage_text()
-    show(kernel, text, f"```text\n{text}```")
+    """Show how to talk to the familiar as the output of the cell."""
+    parts = []
+    for title, rows in _sections():
+        lines = [f"**{title}**", "", "| Write | and |", "| :--- | :--- |"]
+        lines += [
+            "| `{}` | {} |".format(written.replace("|", "\\|"), told) for written, told in rows
+        ]
+        parts.append("\n".join(lines))
+    show(kernel, usage_text(), "\n\n".join(parts))
 
 
-# --- what the commands do
-# ---------------------------------------------------------------------------------------
+# -- what the commands do --
 
 
 def _status(kernel: FamiliarKernel, rest: str) -> None:
@@ -364,8 +380,7 @@ def register(kernel: FamiliarKernel) -> None:
     shell.register_magic_function(claude, "line_cell", "claude")
 
 
-# --- completion and inspection
-# ----------------------------------------------------------------------------------
+# -- completion and inspection --
 
 
 def complete(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | None:

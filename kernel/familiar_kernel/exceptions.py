@@ -6,6 +6,7 @@ package a turn failed is of no use to the person who asked.
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from .familiar.errors import Trouble
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
 DETAIL_LINES = 12
 """How many lines of details a failed cell shows; ``error.trouble.details`` has them all."""
 
-_RED, _BOLD, _OFF = "\x1b[31m", "\x1b[1m", "\x1b[0m"
+WIDTH = 78
+"""Columns after which a line breaks: front ends break long lines of an error inside words."""
+
+# No colour: the box is red already, and red on red is hard to read in dark themes.
+_BOLD, _OFF = "\x1b[1m", "\x1b[0m"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 class FamiliarError(Exception):
@@ -34,9 +43,8 @@ class FamiliarError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """IPython's hook: the lines that the notebook shows in place of a traceback."""
-        lines = [f"{_RED}{_BOLD}{self.trouble.message}{_OFF}"]
-        if self.trouble.advice:
-            lines.append(self.trouble.advice)
+        lines = [f"{_BOLD}{line}{_OFF}" for line in _wrapped(self.trouble.message)]
+        lines += _wrapped(self.trouble.advice)
         details = self.trouble.details.strip().splitlines()
         if details:
             lines += ["", *details[-DETAIL_LINES:]]
@@ -51,4 +59,4 @@ class TurnStopped(KeyboardInterrupt):
         self.answer = answer
 
     def _render_traceback_(self) -> list[str]:
-        return [f"{_RED}{_BOLD}Stopped.{_OFF} The text so far is kept, and so is the conversation."]
+        return [f"{_BOLD}Stopped.{_OFF} The text so far is kept, and so is the conversation."]

@@ -81,7 +81,8 @@ class FamiliarKernel(IPythonKernel):
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Execute a cell; half a surrogate pair in it becomes U+FFFD first.
 
-        Such a cell cannot be echoed, since no message can carry it, and ipykernel would never answer.
+        Such a cell cannot be echoed, since no message can carry it, and ipykernel would never
+        answer.
         """
         content = parent.get("content", {})
         code = content.get("code")

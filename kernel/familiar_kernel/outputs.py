@@ -1,8 +1,8 @@
 """Where an answer shows: the outputs of the cell that asked, published from any thread.
 
 A growing answer is shown as several outputs, so that each update carries only its end, and stays in
-the notebook as one. For that the cell's outputs are cleared when the answer is whole, and nothing but
-the answer may be lost by it: so this module also knows whose outputs a cell shows.
+the notebook as one. For that the cell's outputs are cleared when the answer is whole, and nothing
+but the answer may be lost by it: so this module also knows whose outputs a cell shows.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class OutputWatch:
         self._lock = threading.RLock()
         self._sender = threading.local()
         self._owners: dict[bytes, set[object]] = {}
-        """By the cell's request id: who has shown something in it; None stands for the user's code."""
+        """By the cell's request id: who has shown something in it; None stands for the user's
+        code."""
         self._unreadable = False
         iopub_thread.send_multipart = self._look_and_send
 

@@ -25,7 +25,7 @@ from .answer.view import AnswerView
 from .exceptions import FamiliarError, TurnStopped
 from .familiar.errors import NO_START, Trouble, TroubleError
 from .familiar.familiar import EFFORTS, STOP_GRACE, Familiar, Turn
-from .familiar.protocol import TurnFinished
+from .familiar.protocol import Notice, TurnFinished
 from .outputs import CapturedOutputs, CellOutputs
 
 if TYPE_CHECKING:
@@ -162,6 +162,8 @@ class Prompts:
             raise FamiliarError(err.trouble) from None
         except OSError as err:
             raise FamiliarError(NO_START.with_details(str(err))) from err
+        if not self._familiar.ready:
+            view.on_event(Notice(turn.id, "Waking up…"))
         try:
             yield turn
         finally:

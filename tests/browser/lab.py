@@ -364,7 +364,12 @@ class Notebook:
         before = self.page.viewport_size
         assert before is not None
         self.resize(width, before["height"])
-        self.resize(width, self.page.evaluate("() => looking.height()") + 150)
+        height, seen = 0, before["height"]
+        while height != seen:
+            # How high a cell is, JupyterLab only knows when the cell has been in the window.
+            height = seen
+            self.resize(width, height + 150)
+            seen = self.page.evaluate("() => looking.height()")
         self.page.evaluate("() => looking.goToTop()")
         expect(self.cells.first).to_be_in_viewport(ratio=1)
         expect(self.cells.last).to_be_in_viewport(ratio=1)

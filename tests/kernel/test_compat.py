@@ -1,4 +1,5 @@
-"""What ipykernel does, this kernel does: seen through the protocol and through the tools people use."""
+"""What ipykernel does, this kernel does: seen through the protocol and through the tools people
+use."""
 
 from __future__ import annotations
 

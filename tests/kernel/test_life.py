@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from kernels import Kernel, gone, kill, running_kernel
+
+from kernels import Kernel, gone, kill, running_kernel, words
 
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]
 
@@ -112,7 +113,7 @@ def test_what_claudes_tools_started_goes_too(fresh_kernel: Kernel) -> None:
 
 def _is_sleep(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
-        return process.cmdline()[:2] == ["sleep", "300"]
+        return words(process)[:2] == ["sleep", "300"]
     return False
 
 
@@ -243,7 +244,7 @@ def test_a_cli_that_never_answers(start_kernel, tmp_path: Path) -> None:
     assert "familiar doctor" in ran.error
     assert "waiting for nothing" in ran.error  # its stderr is in the details
     assert "Traceback" not in ran.error
-    assert not [p for p in kernel.family() if p.cmdline()[:1] == ["sleep"]]
+    assert not [p for p in kernel.family() if words(p)[:1] == ["sleep"]]
     assert kernel.run("1 + 1").status == "ok"
 
 

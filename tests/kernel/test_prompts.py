@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from kernels import Kernel, Ran
 
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]

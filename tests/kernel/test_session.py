@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from endpoint import Endpoint, running_endpoint
-from kernels import Kernel, Ran, gone, kill
 
+from endpoint import Endpoint, running_endpoint
 from familiar_kernel import __version__
+from kernels import Kernel, Ran, gone, kill, words
 
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]
 
@@ -456,7 +456,7 @@ def test_auth_without_stdin_names_the_terminal(signed_out: Kernel) -> None:
     assert ran.reply["content"]["ename"] == "UsageError"
     assert "familiar login" in ran.stream("stderr")
     assert "terminal" in ran.stream("stderr")
-    assert not [p for p in signed_out.family() if "login" in p.cmdline()]
+    assert not [p for p in signed_out.family() if "login" in words(p)]
 
 
 def test_auth_shows_the_link_and_asks_for_the_code(signed_out: Kernel) -> None:
@@ -472,7 +472,7 @@ def test_auth_shows_the_link_and_asks_for_the_code(signed_out: Kernel) -> None:
     assert ran.reply["content"]["ename"] == "UsageError"
     assert "code was not taken" in ran.stream("stderr")
     assert "this is no code" not in str([m for _, m in ran.messages])
-    assert not [p for p in signed_out.family() if "login" in p.cmdline()]
+    assert not [p for p in signed_out.family() if "login" in words(p)]
     assert signed_out.run("1 + 1").status == "ok"
 
 
@@ -481,7 +481,7 @@ def test_auth_can_be_interrupted(signed_out: Kernel) -> None:
     signed_out.client.get_stdin_msg(timeout=60)
     signed_out.interrupt()
     assert signed_out.collect(request, timeout=20).status == "error"
-    assert not [p for p in signed_out.family() if "login" in p.cmdline()]
+    assert not [p for p in signed_out.family() if "login" in words(p)]
 
 
 def test_status_of_one_who_is_not_signed_in(signed_out: Kernel) -> None:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from kernels import Kernel, Ran
+
+from kernels import Kernel, Ran, words
 
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]
 
@@ -129,7 +130,7 @@ def test_while_the_familiar_boots(fresh_kernel: Kernel, way: str) -> None:
 def test_while_a_tool_runs(new_mind: Kernel) -> None:
     request = new_mind.execute("%claude shell echo begun; sleep 300")
     deadline = time.monotonic() + 30
-    while not any(p.cmdline()[:1] == ["sleep"] for p in new_mind.family()):
+    while not any(words(p)[:1] == ["sleep"] for p in new_mind.family()):
         assert time.monotonic() < deadline, "the tool did not start"
         time.sleep(0.05)
     ran = stop(new_mind, request)
@@ -137,7 +138,7 @@ def test_while_a_tool_runs(new_mind: Kernel) -> None:
     assert "Bash" in ran.text()
     assert "running" not in ran.text()
     deadline = time.monotonic() + 5
-    while any(p.cmdline()[:1] == ["sleep"] for p in new_mind.family()):
+    while any(words(p)[:1] == ["sleep"] for p in new_mind.family()):
         assert time.monotonic() < deadline, "the tool goes on"
         time.sleep(0.05)
     assert said(new_mind.run("%claude say on")) == "on"

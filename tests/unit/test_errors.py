@@ -1,4 +1,5 @@
-"""Failures as the CLI reports them (recorded from CLI 2.1 against the rehearsal), told to people."""
+"""Failures as the CLI reports them (recorded from CLI 2.1 against the rehearsal), told to
+people."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """How an answer looks while it grows: only its end is shown again and again.
 
-What an answer holds for good (paragraphs that are complete, thoughts that are over) is shown once and left
-alone; only the rest is rendered anew with each update. So an update costs what the rest is long, a front end lays
-out little, and the text above does not move while somebody reads it. Where the rest begins is a :class:`Place`.
+What an answer holds for good (paragraphs that are complete, thoughts that are over) is shown once
+and left alone; only the rest is rendered anew with each update. So an update costs what the rest is
+long, a front end lays out little, and the text above does not move while somebody reads it. Where
+the rest begins is a :class:`Place`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from familiar_kernel.answer.render import (
 from familiar_kernel.answer.transcript import Text, Thinking, Tool, Transcript
 
 THOUGHT_SHOWN = 900
-"""Characters of a thought that show while it goes on. A longer one shows its end, so that the page does not
-jump by its whole height when it folds."""
+"""Characters of a thought that show while it goes on. A longer one shows its end, so that the page
+does not jump by its whole height when it folds."""
 _FENCE = re.compile(r"(`{3,}|~{3,})[^\n]*\n")
 _FENCE_LINES = 8
 """Lines of an open code block that are kept together, at its end."""
@@ -31,8 +32,8 @@ _FENCE_LINES = 8
 class Place(NamedTuple):
     """A place in a growing answer, before which everything stands for good.
 
-    ``part`` counts parts, ``offset`` characters of its safe Markdown, and ``lines`` lines of the code block that
-    begins there, which may be cut in two while it grows.
+    ``part`` counts parts, ``offset`` characters of its safe Markdown, and ``lines`` lines of the
+    code block that begins there, which may be cut in two while it grows.
     """
 
     part: int = 0
@@ -41,7 +42,8 @@ class Place(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """A growing answer from some place on: what stands for good, up to another place, and the rest."""
+    """A growing answer from some place on: what stands for good, up to another place, and the
+    rest."""
 
     settled: str
     place: Place
@@ -137,9 +139,10 @@ def _all_or_nothing(shown: str, over: bool, number: int) -> tuple[str, Place, st
 
 
 def _thought(part: Thinking, now: float) -> str:
-    """A thought that goes on is open; of one that is over only its length shows, and the rest at the end."""
+    """A thought that goes on is open; of one that is over only its length shows, and the rest at
+    the end."""
     if part.ended is not None:
-        return f"<details><summary>Thought for {whole_seconds(part.ended - part.started)}</summary></details>"
+        return details(f"Thought for {whole_seconds(part.ended - part.started)}", "")
     took = whole_seconds(now - part.started)
     words = part.prose.text
     if not words.strip():
@@ -148,7 +151,8 @@ def _thought(part: Thinking, now: float) -> str:
 
 
 def _end_of(text: str) -> str:
-    """Return a text, or the last paragraphs or sentences of one that is longer than may be shown."""
+    """Return a text, or the last paragraphs or sentences of one that is longer than may be
+    shown."""
     if len(text) <= THOUGHT_SHOWN:
         return text
     window = text[-THOUGHT_SHOWN:]

@@ -73,7 +73,8 @@ class Purse:
         return self._level > RICH * self.full
 
     def wait(self, now: float) -> None:
-        """Begin a pause ``now`` without an update: there was nothing that would be worth its price."""
+        """Begin a pause ``now`` without an update: there was nothing that would be worth its
+        price."""
         self._last = now
 
     def spend(self, size: int, now: float) -> None:

@@ -20,9 +20,12 @@ Bundle = tuple[dict[str, Any], dict[str, Any]]
 METADATA_VERSION = 1
 _MARKS = {"running": "▸", "done": "✓", "failed": "✗", "stopped": "✗"}
 _WORDS = {"running": " — running", "done": "", "failed": " — failed", "stopped": " — stopped"}
-_STOPPED = "Stopped. The text so far is kept."
-_FAILED = "The turn failed; the error is below. The text so far is kept."
-_FAILED_EMPTY = "The turn failed; the error is below."
+_ENDS = {"complete": "", "stopped": "Stopped here.", "failed": "The answer breaks off here."}
+_NOTHING = "No answer."
+"""What a turn shows that failed before its first word; the cell's error says why."""
+# Set apart as JupyterLab's own stylesheet does not; where style is not allowed nothing is lost.
+_FOLD = ' style="margin-bottom: 1em"'
+_QUIET = ' style="opacity: 0.75"'
 
 
 def final(transcript: Transcript) -> Bundle:
@@ -43,15 +46,14 @@ def final(transcript: Transcript) -> Bundle:
         else:
             blocks.append(_part(part))
             lines.append(_plain(part))
-    mark = {"complete": "", "stopped": _STOPPED, "failed": _FAILED}[end.outcome]
-    if end.outcome == "failed" and not transcript.parts:
-        mark = _FAILED_EMPTY
+    empty = end.outcome == "failed" and not transcript.parts
+    mark = _NOTHING if empty else _ENDS[end.outcome]
     if mark:
         blocks.append(f"*{mark}*")
         lines.append(f"[{mark}]")
-    footer = _footer(end)
+    footer = "" if empty and not end.rehearsal else _footer(end)
     if footer:
-        blocks.append(f"<small>{literal(footer)}</small>")
+        blocks.append(f"<small{_QUIET}>{literal(footer)}</small>")
         lines.append(f"[{clean(footer)}]")
     data = {
         "text/markdown": "\n\n".join(filter(None, blocks)) + "\n",
@@ -122,10 +124,10 @@ def _thought(part: Thinking) -> str:
 
 
 def details(summary: str, body: str, is_open: bool = False) -> str:
-    """Return a block that folds, its body safe Markdown."""
-    return (
-        f"<details{' open' if is_open else ''}><summary>{summary}</summary>\n\n{body}\n\n</details>"
-    )
+    """Return a block that folds; its body, which may be empty, is safe Markdown."""
+    opened = " open" if is_open else ""
+    inside = f"\n\n{body}\n\n" if body else ""
+    return f"<details{opened}{_FOLD}><summary><small>{summary}</small></summary>{inside}</details>"
 
 
 def _footer(end: TurnFinished) -> str:
@@ -138,8 +140,8 @@ def _footer(end: TurnFinished) -> str:
         "rehearsal, not Claude" if end.rehearsal else "",
         _seconds(end.seconds) if end.seconds else "",
         f"{into:,} tokens in, {usage.get('output_tokens', 0):,} out" if usage else "",
-        f"${end.cost_usd:.4f}" if end.cost_usd is not None else "",
-        end.model,
+        f"${end.cost_usd:.4f}" if end.cost_usd else "",
+        "" if end.rehearsal else end.model,
     ]
     return " · ".join(filter(None, facts))
 

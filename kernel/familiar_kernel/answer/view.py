@@ -1,12 +1,12 @@
 """The answer on its way to the front end: takes events, decides when to show, and shows.
 
-It lives on the thread that reads the link. It owns no thread and no timer: it says when it wants to be
-called again (:meth:`AnswerView.next_due`), and whoever waits for the link's next line waits no longer
-than that.
+It lives on the thread that reads the link. It owns no thread and no timer: it says when it wants to
+be called again (:meth:`AnswerView.next_due`), and whoever waits for the link's next line waits no
+longer than that.
 
-While the answer grows it is several outputs, of which only the last is updated (:mod:`.live`); in the end
-it is one. Where the cell has output of anybody else's, which clearing it would lose, the answer is one output
-from the beginning.
+While the answer grows it is several outputs, of which only the last is updated (:mod:`.live`); in
+the end it is one. Where the cell has output of anybody else's, which clearing it would lose, the
+answer is one output from the beginning.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _THOUGHT_RESERVE = 0.6
 _SETTLE = 500
 """Bytes that an output has at least before another one begins behind it."""
 _ENOUGH = 1200
-"""Bytes of finished paragraphs that are enough for one update, without the one that is being written."""
+"""Bytes of finished paragraphs that are enough for one update, without the one that is being
+written."""
 
 
 class Surface(Protocol):
@@ -54,7 +55,8 @@ class AnswerView:
     """Shows one turn's answer as it grows, and once more when it is whole.
 
     Args:
-        surface: where it shows. It is called under the view's lock, so never by two threads at once.
+        surface: where it shows. It is called under the view's lock, so never by two threads at
+            once.
         clock: gives the time in seconds; any steady clock.
         live: with False only the finished answer is shown, once.
         rehearsal: whether the rehearsal answers; labels the answer from its first update on.
@@ -154,7 +156,8 @@ class AnswerView:
         return bool(parts) and isinstance(parts[-1], Thinking)
 
     def _size(self) -> int:
-        """Return about how many bytes the next update has: what shows last, and what has come since."""
+        """Return about how many bytes the next update has: what shows last, and what has come
+        since."""
         return len(self._outputs[-1]) + self._unseen if self._outputs else self._unseen + 100
 
     # -- what --
@@ -207,8 +210,8 @@ class AnswerView:
     def _one_output(self, data: dict[str, Any], facts: dict[str, Any]) -> None:
         """Make this the only output of the answer.
 
-        Where it may, the cell is cleared for it and shows a new output: also because some front ends (the
-        terminal's) know no updates, and show what comes new only.
+        Where it may, the cell is cleared for it and shows a new output: also because some front
+        ends (the terminal's) know no updates, and show what comes new only.
         """
         if not self._live or not self._outputs:
             self._surface.add(data, facts)

@@ -120,9 +120,14 @@ NO_HOST = Trouble(
     "The familiar's host process ended before it was ready.",
     "Run the cell again; if it stays so, `familiar doctor` in a terminal shows what is missing.",
 )
+LATE = Trouble(
+    "late",
+    "The familiar did not start in time.",
+    "Run the cell again; if the machine is busy, a longer `Familiar.start_timeout` helps.",
+)
 NO_START = Trouble(
     "no_start",
-    "The familiar did not start in time.",
+    "The familiar could not start.",
     "Run the cell again; if it stays so, `familiar doctor` in a terminal shows what is missing.",
 )
 NO_REHEARSAL = Trouble(
@@ -236,6 +241,7 @@ def classify(
         or _BY_CLI_ERROR.get(cli_error or "")
         or UNKNOWN
     )
-    # What the CLI advises to someone who is not signed in ("/login") works in its own terminal only.
+    # What the CLI advises to someone who is not signed in ("/login") works in its own terminal
+    # only.
     told = "" if trouble is NOT_SIGNED_IN else text.strip()
     return trouble.with_details("\n".join(part for part in (told, stderr.strip()) if part))

@@ -176,6 +176,11 @@ class Familiar(Configurable):
             return "working"
         return "ready" if self._ready else "starting"
 
+    @property
+    def ready(self) -> bool:
+        """Whether a host serves, so that a prompt goes straight to Claude."""
+        return self._ready
+
     def boot(self) -> None:
         """Start the session in the background. Called once, when the kernel is ready to serve."""
         if self.start_at_boot:
@@ -433,7 +438,7 @@ class Familiar(Configurable):
                 continue
             if not self._ready:
                 if now >= start_by:
-                    self._finish_here(turn, errors.NO_START)
+                    self._finish_here(turn, errors.LATE)
                     continue
                 due.append(start_by)
             view_due = turn.view.next_due()
@@ -461,7 +466,8 @@ class Familiar(Configurable):
 
 
 def whole_characters(text: str) -> str:
-    """Return the text with U+FFFD for each half of a surrogate pair, as any text file would have it."""
+    """Return the text with U+FFFD for each half of a surrogate pair, as any text file would have
+    it."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

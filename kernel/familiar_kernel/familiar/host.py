@@ -1,9 +1,9 @@
 """The host: the familiar's own process, where claude-agent-sdk and the Claude Code CLI live.
 
-``python -m familiar_kernel.familiar.host FD`` serves one link on the socket that it inherited as
-FD. It takes messages as they come and runs turns one after another; it ends when the link does,
-which is when its kernel does, and takes the CLI with it. It keeps nothing that the kernel needs: if
-it dies, another one resumes.
+It serves one link: it takes messages as they come and runs turns one after another. It ends when
+the link does, which is when its kernel does, and takes the CLI with it. It keeps nothing that the
+kernel
+needs: if it dies, another one resumes. It is started by ``python -m familiar_kernel.familiar``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, NoReturn
@@ -83,19 +84,21 @@ class Host:
         self._rehearsal: Any = None
         self._state_dir: str | None = None
 
-    async def serve(self) -> None:
-        """Serve until the kernel closes the link."""
-        serving = asyncio.create_task(self._run_queue(), name="familiar-host-queue")
-        orphaned = asyncio.create_task(_parent_ended(os.getppid()), name="familiar-host-parent")
+    async def serve(self, kernel: int, serving: threading.Event) -> None:
+        """Serve until the kernel closes the link or ends; sets ``serving`` once both are
+        watched."""
+        turns = asyncio.create_task(self._run_queue(), name="familiar-host-queue")
+        orphaned = asyncio.create_task(_parent_ended(kernel), name="familiar-host-parent")
         reading = asyncio.create_task(self._read_link(), name="familiar-host-link")
+        serving.set()
         try:
             done, _ = await asyncio.wait(
-                {serving, orphaned, reading}, return_when=asyncio.FIRST_COMPLETED
+                {turns, orphaned, reading}, return_when=asyncio.FIRST_COMPLETED
             )
             for task in done:
                 task.result()
         finally:
-            for task in (serving, orphaned, reading, *self._background):
+            for task in (turns, orphaned, reading, *self._background):
                 task.cancel()
             await self._close()
 
@@ -295,7 +298,7 @@ async def _parent_ended(parent: int) -> None:
         await asyncio.sleep(ORPHAN_POLL)
 
 
-async def _main(fd: int) -> None:
+async def _main(fd: int, kernel: int, serving: threading.Event) -> None:
     reader, writer = await asyncio.open_connection(
         sock=socket.socket(fileno=fd), limit=MAX_LINK_LINE
     )
@@ -309,25 +312,24 @@ async def _main(fd: int) -> None:
             start = decode(line)
             if not isinstance(start, Start):
                 raise ProtocolError(f"the link begins with Start, not {type(start).__name__}")
-            await Host(reader, writer, start).serve()
+            await Host(reader, writer, start).serve(kernel, serving)
 
 
-def main() -> NoReturn:
-    """Run a host on the socket whose file descriptor is the first argument."""
+def main(fd: int, kernel: int, serving: threading.Event) -> NoReturn:
+    """Run a host to its end, which is the end of this process.
+
+    Args:
+        fd: the descriptor of the link's socket.
+        kernel: the process whose host this is.
+        serving: set as soon as the host watches the kernel's life itself.
+    """
     # What the SDK logs of a CLI that failed, the turn's trouble says already.
     logging.getLogger("claude_agent_sdk").setLevel(logging.CRITICAL)
-    logging.basicConfig(
-        level=os.environ.get("FAMILIAR_LOG_LEVEL", "WARNING").upper(), stream=sys.stderr
-    )
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C in the kernel's terminal is the kernel's alone
-    asyncio.run(_main(int(sys.argv[1])))
+    level = os.environ.get("FAMILIAR_LOG_LEVEL", "WARNING").upper()
+    logging.basicConfig(level=level, stream=sys.stderr)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the kernel alone
+    asyncio.run(_main(fd, kernel, serving))
     # All that had to be closed is closed. Taking the SDK's modules down in order takes a third of a
     # second, in which a kernel that is gone would still seem to have a familiar.
     sys.stderr.flush()
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -75,7 +75,7 @@ class Link:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [python, "-m", "familiar_kernel.familiar.host", str(theirs.fileno())],
+                [python, "-m", "familiar_kernel.familiar", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -153,13 +153,14 @@ class Session:
             async with asyncio.timeout(wanted.start_timeout):
                 await client.connect()
                 if resume and not wanted.model:
-                    # A resumed session goes on with the model of its last turn, unless told otherwise.
+                    # A resumed session goes on with the model of its last turn, unless told
+                    # otherwise.
                     await client.set_model(None)
         except CLINotFoundError as err:
             raise TroubleError(errors.NO_CLI.with_details(str(err))) from err
         except TimeoutError as err:
             kill_children()
-            raise TroubleError(errors.NO_START.with_details(self._stderr_text())) from err
+            raise TroubleError(errors.LATE.with_details(self._stderr_text())) from err
         except Exception as err:
             # The SDK raises plain Exception for what the CLI reports while it starts.
             kill_children()
