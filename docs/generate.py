@@ -180,7 +180,7 @@ def reference() -> str:
         ValueError: the code has a field or a variable whose meaning is not given here, or no longer
             has one whose meaning is.
     """
-    ways, found, _ = commands.usage_text().partition("Options come before")
+    ways, found, _ = commands.usage_text().partition("Options stand before")
     signature = str(inspect.signature(Prompts.ask)).replace("(self, ", "(").replace("'", "")
     public = [f for f in dataclasses.fields(Answer) if not f.name.startswith("_")]
     transcript = Transcript()

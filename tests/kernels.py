@@ -52,6 +52,11 @@ class Ran:
         text = "\n".join(line for c in self.of("error") for line in c["traceback"])
         return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
+    @property
+    def told(self) -> str:
+        """What the cell's error shows, as one line, however it was wrapped."""
+        return " ".join(self.error.split())
+
     def stream(self, name: str = "stdout") -> str:
         return "".join(c["text"] for c in self.of("stream") if c["name"] == name)
 
@@ -177,7 +182,13 @@ class Kernel:
         return next(p for p in self.family() if Path(" ".join(words(p)[:1])).name == "claude")
 
     def interrupt(self) -> None:
-        self.manager.interrupt_kernel()
+        """Interrupt as a front end does, and return when the kernel has taken it."""
+        message = self.client.session.msg("interrupt_request", {})
+        self.client.control_channel.send(message)
+        while True:
+            reply = self.client.get_control_msg(timeout=CELL_TIMEOUT)
+            if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
+                return
 
 
 def _is_idle(message: dict[str, Any]) -> bool:

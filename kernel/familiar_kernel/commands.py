@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 from traitlets import TraitError
 
-from . import cells
 from ._version import __version__
 from .familiar.auth import SignIn, SignInError
 from .familiar.cli_path import find_cli
@@ -110,6 +109,8 @@ _WRITTEN_WIDTH = 23
 
 
 def _sections() -> tuple[tuple[str, Sequence[tuple[str, str]]], ...]:
+    from . import cells
+
     return (
         ("Talk to Claude from any cell", WAYS),
         (
@@ -359,6 +360,20 @@ COMMANDS: tuple[Command, ...] = (
 )
 
 
+class _Claude:
+    """``%claude`` and ``%%claude`` as magics. An object, whose help is made when it is asked for."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+
+    def __call__(self, line: str, cell: str | None = None) -> object:
+        return self._shell.familiar.prompt_line(line if cell is None else f"{line}\n{cell}")
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return usage_text()
+
+
 def register(kernel: FamiliarKernel) -> None:
     """Make the commands, and ``%claude`` itself, magics of the kernel's shell."""
     shell: Any = kernel.shell
@@ -373,11 +388,7 @@ def register(kernel: FamiliarKernel) -> None:
     for command in COMMANDS:
         shell.register_magic_function(magic(command), "line", command.name)
 
-    def claude(line: str, cell: str | None = None) -> object:
-        return shell.familiar.prompt_line(line if cell is None else f"{line}\n{cell}")
-
-    claude.__doc__ = usage_text()
-    shell.register_magic_function(claude, "line_cell", "claude")
+    shell.register_magic_function(_Claude(shell), "line_cell", "claude")
 
 
 # -- completion and inspection --
@@ -386,6 +397,10 @@ def register(kernel: FamiliarKernel) -> None:
 def complete(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | None:
     """Return a complete_reply where the cursor is in a prompt or behind a command's name; else
     None."""
+    if "%claude" not in code:
+        return None
+    from . import cells
+
     span = cells.prompt_at(code, cursor)
     if span is not None and cursor >= span.text_start:
         return _complete_prompt(kernel, code, span.text_start, cursor)
@@ -403,6 +418,8 @@ def complete(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] |
 def _complete_prompt(
     kernel: FamiliarKernel, code: str, text_start: int, cursor: int
 ) -> dict[str, Any]:
+    from . import cells
+
     words = code[text_start:cursor].split(" ")
     word = words[-1].rsplit("\n", 1)[-1]
     start = cursor - len(word)

@@ -33,10 +33,11 @@ START_TIMEOUT = 120
 """Seconds that the kernel may take to start."""
 
 _DETAILS = re.compile(
-    r"<details(?: open)?><summary>([^<]*)</summary>(?:\n\n(.*?)\n\n)?</details>", re.DOTALL
+    r"<details[^>]*><summary>(?:<small>)?([^<]*)(?:</small>)?</summary>(?:\n\n(.*?)\n\n)?</details>",
+    re.DOTALL,
 )
 _HEADING = re.compile(r"\A###### .*\n*")
-_FOOTER = re.compile(r"\n*<small>.*</small>\s*\Z")
+_FOOTER = re.compile(r"\n*<small[^>]*>.*</small>\s*\Z")
 _PASSING = re.compile(r"(?:\A|\n\n)\*[^*\n]+\*\s*\Z")
 """A last line of its own in italics, such as "Waiting": it stands there until words come."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -167,7 +168,9 @@ class _Client(NotebookClient):
         output: NotebookNode | None = super().process_message(msg, cell, cell_index)
         kind, content = msg["msg_type"], msg["content"]
         if kind in ("display_data", "update_display_data"):
-            self.screen.display(content["data"], content["metadata"])
+            self.screen.display(
+                content["data"], content["metadata"], content["transient"].get("display_id", "")
+            )
         elif kind == "execute_result":
             self.screen.output(content["data"].get("text/plain", ""))
         elif kind == "stream":
@@ -205,6 +208,8 @@ class Screen:
         self._column = 0
         self._shown: list[str] = []
         """What is on the screen of each part of the answer that grows."""
+        self._outputs: dict[str, str] = {}
+        """What its outputs hold, by their display's id, in order."""
 
     # -- what the notebook is made of --------------------------------------------------------------
 
@@ -228,6 +233,7 @@ class Screen:
         self._write(f"\n{margin}", style="32")
         self._write(f"\n{' ' * len(margin)}".join(lines) + "\n", style="1")
         self._shown = []
+        self._outputs.clear()
 
     def output(self, text: str) -> None:
         """Print text that a cell has put out."""
@@ -241,13 +247,20 @@ class Screen:
 
     # -- an answer, as it grows --------------------------------------------------------------------
 
-    def display(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
-        """Print what an output's new version adds to it."""
+    def display(self, data: dict[str, Any], metadata: dict[str, Any], display: str = "") -> None:
+        """Print what an output's new version adds to it.
+
+        An answer that grows is several outputs, told apart by their display's id; the whole is one.
+        """
         if "familiar" not in metadata:
             self.output(str(data.get("text/plain", "")))
             return
         whole = "outcome" in metadata["familiar"]
-        sections = _sections(str(data.get("text/markdown", "")), whole)
+        markdown = str(data.get("text/markdown", ""))
+        if not whole:
+            self._outputs[display] = markdown.strip("\n")
+            markdown = "\n\n".join(self._outputs.values())
+        sections = _sections(markdown, whole)
         for place, (title, words) in enumerate(sections):
             if place == len(self._shown):
                 self._end_thought(sections[place - 1][0] if place else "")
@@ -258,6 +271,7 @@ class Screen:
             if place == len(self._shown) - 1 and words:
                 self._grow(words, whole=whole, style="2" if title else "")
         if whole:
+            self._outputs.clear()
             self.output(str(data.get("text/plain", "")).rstrip().rpartition("\n")[2])
 
     def _end_thought(self, title: str) -> None:

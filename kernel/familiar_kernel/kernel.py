@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 from ipykernel.ipkernel import IPythonKernel
 from traitlets import Bool, Instance, List, Type, Unicode, default
 
-from . import cells, commands
+from . import commands
 from .familiar.familiar import Familiar, whole_characters
 from .outputs import OutputWatch
 from .prompts import Prompts
 from .shell import FamiliarShell
+
+BOOT_DELAY = 0.05
+"""Seconds from serving to the familiar's boot: a cell that waits already is served before it."""
 
 
 class FamiliarKernel(IPythonKernel):
@@ -54,7 +57,7 @@ class FamiliarKernel(IPythonKernel):
     def start(self) -> None:
         """Start serving; the familiar boots beside the first cells, not before them."""
         super().start()
-        self.io_loop.add_callback(self._boot_familiar)
+        self.io_loop.call_later(BOOT_DELAY, self._boot_familiar)
 
     def _boot_familiar(self) -> None:
         try:
@@ -99,10 +102,11 @@ class FamiliarKernel(IPythonKernel):
     def do_is_complete(self, code: str) -> dict[str, Any]:  # type: ignore[override]
         """Tell whether a cell is complete; a prompt on a line always is, whatever quotes it leaves
         open."""
-        transformed = cells.transform(code, awaitable=True)
-        if transformed is None or code.lstrip().startswith("%%"):
-            transformed = code
-        reply: dict[str, Any] = super().do_is_complete(transformed)
+        if "%claude" in code and not code.lstrip().startswith("%%"):
+            from . import cells
+
+            code = cells.transform(code, awaitable=True) or code
+        reply: dict[str, Any] = super().do_is_complete(code)
         return reply
 
     def do_complete(  # type: ignore[override]

@@ -19,9 +19,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.error import UsageError
 
-from . import cells, commands
-from .answer.record import Answer
-from .answer.view import AnswerView
+from . import commands
 from .exceptions import FamiliarError, TurnStopped
 from .familiar.errors import NO_START, Trouble, TroubleError
 from .familiar.familiar import EFFORTS, STOP_GRACE, Familiar, Turn
@@ -29,6 +27,8 @@ from .familiar.protocol import Notice, TurnFinished
 from .outputs import CapturedOutputs, CellOutputs
 
 if TYPE_CHECKING:
+    from . import cells
+    from .answer.record import Answer
     from .kernel import FamiliarKernel
 
 
@@ -122,6 +122,8 @@ class Prompts:
     # -- one turn --
 
     def _parse(self, raw: str) -> cells.ParsedPrompt | None:
+        from . import cells
+
         try:
             parsed = cells.parse(raw)
         except cells.PromptSyntaxError as err:
@@ -149,6 +151,8 @@ class Prompts:
         Where displays are captured (``%%capture``, a display hook) the answer is handed to whoever
         captures, once and whole, in the thread that asked.
         """
+        from .answer.view import AnswerView  # not at boot: most cells ask nothing
+
         publisher = self._kernel.shell.display_pub
         captured = isinstance(publisher, CapturingDisplayPublisher) or getattr(
             publisher, "_hooks", None
@@ -182,6 +186,9 @@ class Prompts:
         return answer
 
     def _answer(self, turn: Turn) -> Answer:
+        from .answer.record import Answer
+        from .answer.view import AnswerView
+
         view = turn.view
         assert isinstance(view, AnswerView)
         view.close()  # nothing to do but where the link's thread was late with the end

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core.interactiveshell import _asyncio_runner  # type: ignore[attr-defined]
 
-from . import cells
-
 if TYPE_CHECKING:
     from .prompts import Prompts
 
@@ -52,6 +50,10 @@ class FamiliarShell(ZMQInteractiveShell):
 
     def transform_cell(self, raw_cell: str) -> str:
         """Return the Python code of a cell, its prompts replaced by calls."""
+        if "%claude" not in raw_cell:
+            return str(super().transform_cell(raw_cell))
+        from . import cells  # its many patterns are for those cells only that may hold a prompt
+
         awaitable = (
             raw_cell == _cell_under_way.get()
             and self.autoawait

@@ -30,6 +30,8 @@ START_TIMEOUT = 60.0
 """Seconds that a JupyterLab has until it serves."""
 TURN_TIMEOUT = 90.0
 """Seconds that a cell has: the first turn waits for a kernel, a host and a CLI."""
+PATIENCE = 15.0
+"""Seconds that anything else has to appear in the page."""
 WIDE = (1280, 900)
 """Width and height of an ordinary window, in CSS pixels."""
 
@@ -64,6 +66,7 @@ _SETTINGS = {
 @contextlib.contextmanager
 def chromium(executable: str) -> Iterator[Browser]:
     """Run a headless Chromium for the time of a ``with`` block."""
+    expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=_BROWSER_ARGUMENTS)
         try:
@@ -332,7 +335,7 @@ class Notebook:
 
     def save(self) -> None:
         """Save with the keyboard, and wait until the file is written."""
-        self.page.keyboard.press("Control+s")
+        self.page.keyboard.press("ControlOrMeta+s")
         self.page.wait_for_function("() => looking.isSaved()")
 
     def theme(self, name: str) -> None:

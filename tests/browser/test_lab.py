@@ -362,7 +362,7 @@ def test_tab_completes_the_commands(gallery: Notebook) -> None:
     expect(offered).to_have_count(1)
     keyboard.press("Enter")
     expect(editor).to_have_text("%claude_status")
-    keyboard.press("Control+a")
+    keyboard.press("ControlOrMeta+a")
     keyboard.press("Delete")
 
 

@@ -335,13 +335,37 @@ def test_a_failing_prompt_stops_nbclient(tmp_path: Path) -> None:
     assert not notebook.cells[1].get("execution_count")
 
 
+def test_a_failing_turn_stops_nbclient(tmp_path: Path) -> None:
+    cells = [new_code_cell(code) for code in ("%claude refuse me", "y = 1")]
+    notebook = new_notebook(cells=cells)
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name=KERNEL)
+    with pytest.raises(CellExecutionError, match="The endpoint refused the request"):
+        client.execute(cwd=str(tmp_path))
+    assert not notebook.cells[1].get("execution_count")
+    nbformat.validate(notebook)
+    assert only_answer(notebook.cells[0]).metadata["familiar"]["outcome"] == "failed"
+    assert notebook.cells[0].outputs[-1].ename == "FamiliarError"
+
+
+def test_failures_that_are_allowed_do_not_stop_nbclient(tmp_path: Path) -> None:
+    codes = ("%claude refuse me", "%claude say on we go", "[ask(f'say {n}') for n in range(3)];")
+    notebook = new_notebook(cells=[new_code_cell(code) for code in codes])
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name=KERNEL, allow_errors=True)
+    client.execute(cwd=str(tmp_path))
+    nbformat.validate(notebook)
+    assert "refused" in str(notebook.cells[0].outputs)
+    assert "on we go" in only_answer(notebook.cells[1]).data["text/plain"]
+    shown = [output.data["text/plain"][0] for output in notebook.cells[2].outputs]
+    assert shown == ["0", "1", "2"]
+
+
 def test_papermill_runs_prompts_and_reports_failures(tmp_path: Path) -> None:
     source, target = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
     nbformat.write(NOTEBOOK, source)
     papermill.execute_notebook(str(source), str(target), progress_bar=False, kernel_name=KERNEL)
     done = nbformat.read(target, as_version=4)
     assert "*forty*" in only_answer(done.cells[2]).data["text/markdown"]
-    bad = new_notebook(cells=[new_code_cell("%claude --modle x hi")], metadata=NOTEBOOK.metadata)
+    bad = new_notebook(cells=[new_code_cell("%claude refuse me")], metadata=NOTEBOOK.metadata)
     nbformat.write(bad, source)
     with pytest.raises(papermill.PapermillExecutionError):
         papermill.execute_notebook(str(source), str(target), progress_bar=False, kernel_name=KERNEL)
@@ -359,3 +383,38 @@ def test_nbconvert_executes_and_renders(tmp_path: Path) -> None:
     page = source.with_suffix(".html").read_text()
     assert "<em>forty</em>" in page
     assert "<h6" in page
+
+
+def test_nbconvert_stops_at_a_failing_turn_and_goes_on_where_told(tmp_path: Path) -> None:
+    source = tmp_path / "in.ipynb"
+    cells = [new_code_cell(code) for code in ("%claude refuse me", "%claude say *after*")]
+    nbformat.write(new_notebook(cells=cells, metadata=NOTEBOOK.metadata), source)
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "html", str(source)]
+    stopped = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=CELL_TIMEOUT
+    )
+    assert stopped.returncode != 0
+    assert "The endpoint refused the request" in stopped.stderr
+    subprocess.run(
+        [*command, "--allow-errors"], check=True, capture_output=True, timeout=CELL_TIMEOUT
+    )
+    page = source.with_suffix(".html").read_text()
+    assert "The endpoint refused the request" in page
+    assert "<em>after</em>" in page
+
+
+def test_a_cell_without_a_prompt_reaches_ipython_byte_for_byte(kernel: Kernel) -> None:
+    kernel.run(
+        "seen = []\n"
+        "def look(lines):\n    seen.append(''.join(lines))\n    return lines\n"
+        "get_ipython().input_transformers_cleanup.insert(0, look)"
+    )
+    odd = ["x = 1  \n\n\n", "\tif True: pass", 'a = """\r\nb"""', "\ufeffx = 1", "x\x0c", "%%!x"]
+    try:
+        for code in (*SAMPLES, *odd):
+            kernel.run("seen.clear()", silent=True)
+            kernel.run(code)
+            # IPython splits a cell into lines, and ends the last one.
+            assert code in kernel.value("seen")[0], code
+    finally:
+        kernel.run("get_ipython().input_transformers_cleanup.remove(look)")

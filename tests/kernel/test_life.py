@@ -17,6 +17,8 @@ import pytest
 
 from kernels import Kernel, gone, kill, running_kernel, words
 
+StartKernel = Callable[..., Kernel]
+
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]
 
 WITHIN = 2.0
@@ -74,7 +76,7 @@ def test_nothing_outlives_a_kernel_in_a_turn(fresh_kernel: Kernel, end: str) -> 
     assert not gone(family, within=WITHIN)
 
 
-def test_nothing_outlives_a_kernel_that_is_starting(start_kernel) -> None:
+def test_nothing_outlives_a_kernel_that_is_starting(start_kernel: StartKernel) -> None:
     for moment in (0.0, 0.3, 1.0):
         kernel = start_kernel()
         time.sleep(moment)
@@ -121,7 +123,9 @@ def test_a_forked_child_does_not_keep_the_host_alive(fresh_kernel: Kernel) -> No
     """It holds the kernel's end of the link's socket, and lives on."""
     host, cli = family_with_cli(fresh_kernel)[1:3]
     ran = fresh_kernel.run(
-        "import os, time\nchild = os.fork()\nif child == 0:\n    time.sleep(60)\n    os._exit(0)\nchild"
+        "import os, time\nchild = os.fork()\n"
+        "if child == 0:\n    time.sleep(60)\n    os._exit(0)\n"
+        "child"
     )
     child = psutil.Process(int(ran.text()))
     try:
@@ -185,7 +189,7 @@ def test_many_restarts_and_resets_leak_nothing(fresh_kernel: Kernel) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(420)
-def test_twenty_kernels_at_once(start_kernel, tmp_path: Path) -> None:
+def test_twenty_kernels_at_once(start_kernel: StartKernel, tmp_path: Path) -> None:
     """All of them answer, each from its own mind, within the machine's memory."""
     free = psutil.virtual_memory().available
     if free < 8e9:
@@ -194,7 +198,7 @@ def test_twenty_kernels_at_once(start_kernel, tmp_path: Path) -> None:
     requests = [k.execute(f"%claude remember k{n}") for n, k in enumerate(kernels)]
     for n, (kernel, request) in enumerate(zip(kernels, requests, strict=True)):
         ran = kernel.collect(request, timeout=300)
-        assert ran.status == "ok", (n, ran.error)
+        assert ran.status == "ok", (n, ran.told)
     requests = [k.execute("%claude recall") for k in kernels]
     for n, (kernel, request) in enumerate(zip(kernels, requests, strict=True)):
         assert kernel.collect(request, timeout=300).text().startswith(f"You said k{n}.")
@@ -210,20 +214,20 @@ def test_twenty_kernels_at_once(start_kernel, tmp_path: Path) -> None:
 # -- what cannot start ---------------------------------------------------------------------------
 
 
-def test_a_cli_that_is_not_there(start_kernel) -> None:
+def test_a_cli_that_is_not_there(start_kernel: StartKernel) -> None:
     kernel = start_kernel(env={"FAMILIAR_CLAUDE_CLI": "/nonexistent/claude"})
     began = time.monotonic()
     ran = kernel.run("%claude say hello", timeout=30)
     assert time.monotonic() - began < 20
     assert ran.reply["content"]["ename"] == "FamiliarError"
-    assert ran.error.startswith("The Claude Code CLI was not found.")
-    assert "FAMILIAR_CLAUDE_CLI" in ran.error
+    assert ran.told.startswith("The Claude Code CLI was not found.")
+    assert "FAMILIAR_CLAUDE_CLI" in ran.told
     assert "Traceback" not in ran.error
-    assert "/nonexistent/claude" in ran.error
+    assert "/nonexistent/claude" in ran.told
     assert "not found" in kernel.run("%claude_status").text()
     assert kernel.run("1 + 1").status == "ok"
     second = kernel.run("x = ask('say hello')", timeout=30)
-    assert second.error.startswith("The Claude Code CLI was not found.")
+    assert second.told.startswith("The Claude Code CLI was not found.")
 
 
 def program(path: Path, text: str) -> Path:
@@ -232,7 +236,7 @@ def program(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_cli_that_never_answers(start_kernel, tmp_path: Path) -> None:
+def test_a_cli_that_never_answers(start_kernel: StartKernel, tmp_path: Path) -> None:
     cli = program(
         tmp_path / "claude", "#!/bin/sh\necho 'waiting for nothing' >&2\nexec sleep 600\n"
     )
@@ -240,15 +244,17 @@ def test_a_cli_that_never_answers(start_kernel, tmp_path: Path) -> None:
     began = time.monotonic()
     ran = kernel.run("%claude say hello", timeout=60)
     assert time.monotonic() - began < 20
-    assert ran.error.startswith("The familiar did not start in time.")
-    assert "familiar doctor" in ran.error
-    assert "waiting for nothing" in ran.error  # its stderr is in the details
+    assert ran.told.startswith("The familiar did not start in time.")
+    assert "familiar doctor" in ran.told
+    assert "waiting for nothing" in ran.told  # its stderr is in the details
     assert "Traceback" not in ran.error
     assert not [p for p in kernel.family() if words(p)[:1] == ["sleep"]]
     assert kernel.run("1 + 1").status == "ok"
 
 
-def test_a_cli_that_never_answers_can_be_interrupted(start_kernel, tmp_path: Path) -> None:
+def test_a_cli_that_never_answers_can_be_interrupted(
+    start_kernel: StartKernel, tmp_path: Path
+) -> None:
     cli = program(tmp_path / "claude", "#!/bin/sh\nexec sleep 600\n")
     kernel = start_kernel(f"--Familiar.cli_path={cli}")
     request = kernel.execute("%claude say hello")
@@ -259,22 +265,22 @@ def test_a_cli_that_never_answers_can_be_interrupted(start_kernel, tmp_path: Pat
     ran = kernel.collect(request, timeout=20)
     assert time.monotonic() - began < 3
     assert ran.status == "error"
-    assert "Stopped" in ran.error
+    assert "Stopped" in ran.told
 
 
-def test_a_cli_that_fails_at_once(start_kernel, tmp_path: Path) -> None:
+def test_a_cli_that_fails_at_once(start_kernel: StartKernel, tmp_path: Path) -> None:
     cli = program(tmp_path / "claude", "#!/bin/sh\necho 'no luck today' >&2\nexit 7\n")
     kernel = start_kernel(f"--Familiar.cli_path={cli}", "--Familiar.start_timeout=30")
     began = time.monotonic()
     ran = kernel.run("%claude say hello", timeout=60)
     assert time.monotonic() - began < 20
     assert ran.reply["content"]["ename"] == "FamiliarError"
-    assert "no luck today" in ran.error
-    assert "in time" not in ran.error  # it was quick enough
+    assert "no luck today" in ran.told
+    assert "in time" not in ran.told  # it was quick enough
     assert kernel.run("1 + 1").status == "ok"
 
 
-def test_a_cli_that_speaks_nonsense(start_kernel, tmp_path: Path) -> None:
+def test_a_cli_that_speaks_nonsense(start_kernel: StartKernel, tmp_path: Path) -> None:
     cli = program(tmp_path / "claude", "#!/bin/sh\nwhile read line; do echo 'not JSON'; done\n")
     kernel = start_kernel(f"--Familiar.cli_path={cli}", "--Familiar.start_timeout=3")
     ran = kernel.run("%claude say hello", timeout=60)
@@ -282,7 +288,7 @@ def test_a_cli_that_speaks_nonsense(start_kernel, tmp_path: Path) -> None:
     assert kernel.run("1 + 1").status == "ok"
 
 
-def test_a_cli_that_is_found_later(start_kernel, tmp_path: Path) -> None:
+def test_a_cli_that_is_found_later(start_kernel: StartKernel, tmp_path: Path) -> None:
     """Nothing has to be restarted but the cell: what was missing may have come."""
     from familiar_kernel.familiar.cli_path import bundled_cli
 
@@ -297,7 +303,7 @@ def test_a_cli_that_is_found_later(start_kernel, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("python", ["empty", "missing", "no python"])
-def test_a_host_that_cannot_start(start_kernel, tmp_path: Path, python: str) -> None:
+def test_a_host_that_cannot_start(start_kernel: StartKernel, tmp_path: Path, python: str) -> None:
     paths = {
         # An interpreter that has none of the packages.
         "empty": program(tmp_path / "python", f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n'),
@@ -308,23 +314,23 @@ def test_a_host_that_cannot_start(start_kernel, tmp_path: Path, python: str) -> 
     began = time.monotonic()
     ran = kernel.run("%claude say hello", timeout=60)
     assert time.monotonic() - began < 20
-    assert ran.reply["content"]["ename"] == "FamiliarError", ran.error
-    assert "in time" not in ran.error
+    assert ran.reply["content"]["ename"] == "FamiliarError", ran.told
+    assert "in time" not in ran.told
     if python == "empty":
-        assert "No module named" in ran.error  # the host's last words
-    assert "familiar doctor" in ran.error
-    assert 'File "' not in ran.error.split("No module")[0] or python == "empty"
+        assert "No module named" in ran.told  # the host's last words
+    assert "familiar doctor" in ran.told
+    assert 'File "' not in ran.told.split("No module")[0] or python == "empty"
     assert kernel.run("1 + 1").status == "ok"
     assert kernel.run("%claude_status").status == "ok"
 
 
-def test_a_script_of_the_rehearsal_that_is_wrong(start_kernel, tmp_path: Path) -> None:
+def test_a_script_of_the_rehearsal_that_is_wrong(start_kernel: StartKernel, tmp_path: Path) -> None:
     script = tmp_path / "wrong.yaml"
     script.write_text("rules: [{reply: [{txet: x}]}]\n")
     kernel = start_kernel(script=script)
     ran = kernel.run("%claude say hello", timeout=60)
-    assert ran.error.startswith("The rehearsal could not be started.")
-    assert "wrong.yaml" in ran.error
+    assert ran.told.startswith("The rehearsal could not be started.")
+    assert "wrong.yaml" in ran.told
 
 
 def test_when_no_process_can_be_started(fresh_kernel: Kernel) -> None:
@@ -351,7 +357,7 @@ def test_when_no_process_can_be_started(fresh_kernel: Kernel) -> None:
         "told",
         timeout=60,
     )
-    assert ran.status == "ok", ran.error
+    assert ran.status == "ok", ran.told
     assert "FamiliarError" in ran.text()
     assert fresh_kernel.run("%claude say once more").text().startswith("once more")
 
@@ -364,7 +370,7 @@ def test_the_limit_of_files_is_not_ours(kernel: Kernel) -> None:
 # -- a kernel beside other things ----------------------------------------------------------------
 
 
-def test_a_host_in_another_environment(start_kernel) -> None:
+def test_a_host_in_another_environment(start_kernel: StartKernel) -> None:
     kernel = start_kernel(f"--Familiar.host_python={sys.executable}")
     assert kernel.run("%claude say hello").text().startswith("hello")
     assert kernel.host().cmdline()[0] == sys.executable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -14,6 +14,8 @@ import pytest
 from endpoint import Endpoint, running_endpoint
 from familiar_kernel import __version__
 from kernels import Kernel, Ran, gone, kill, words
+
+StartKernel = Callable[..., Kernel]
 
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]
 
@@ -131,8 +133,8 @@ def test_the_cli_is_killed_in_a_turn(new_mind: Kernel, way: str) -> None:
     kill(new_mind.cli())
     ran = new_mind.collect(request, timeout=20)
     assert ran.reply["content"]["ename"] == "FamiliarError"
-    assert ran.error.startswith("The Claude Code CLI ended in the middle of the turn.")
-    assert "Run the cell again" in ran.error
+    assert ran.told.startswith("The Claude Code CLI ended in the middle of the turn.")
+    assert "Run the cell again" in ran.told
     assert "Traceback" not in ran.error
     assert "word word" in ran.text()  # what had come is kept
     assert said(new_mind.run("%claude recall")) == "You said before_the_turn."
@@ -145,7 +147,7 @@ def test_the_host_is_killed_in_a_turn(new_mind: Kernel) -> None:
     cli = new_mind.cli()
     kill(new_mind.host())
     ran = new_mind.collect(request, timeout=20)
-    assert ran.error.startswith("The familiar's host process ended in the middle of the turn.")
+    assert ran.told.startswith("The familiar's host process ended in the middle of the turn.")
     assert "word word" in ran.text()
     assert not gone([cli], within=2)
     assert said(new_mind.run("%claude recall")) == "You said before_the_turn."
@@ -174,7 +176,8 @@ def test_the_host_is_killed_while_turns_wait(new_mind: Kernel) -> None:
         "def work(prompt):\n"
         "    try: ended[prompt] = ask(prompt).text\n"
         "    except Exception as err: ended[prompt] = type(err).__name__\n"
-        "threads = [threading.Thread(target=work, args=(p,)) for p in ('slow x', 'say a', 'say b')]\n"
+        "prompts = 'slow x', 'say a', 'say b'\n"
+        "threads = [threading.Thread(target=work, args=(p,)) for p in prompts]\n"
         "for t in threads: t.start(); time.sleep(0.3)\n"
         "[t.join() for t in threads]\nended"
     )
@@ -187,7 +190,7 @@ def test_the_host_is_killed_while_turns_wait(new_mind: Kernel) -> None:
     assert said(new_mind.run("%claude say on")) == "on"
 
 
-def test_it_hibernates_and_wakes_with_its_memory(start_kernel) -> None:
+def test_it_hibernates_and_wakes_with_its_memory(start_kernel: StartKernel) -> None:
     kernel = start_kernel("--Familiar.hibernate_after=2")
     kernel.run("%claude remember the_winter")
     family = kernel.family()[1:]
@@ -197,7 +200,7 @@ def test_it_hibernates_and_wakes_with_its_memory(start_kernel) -> None:
     assert said(kernel.run("%claude recall")) == "You said the_winter."
 
 
-def test_it_does_not_hibernate_in_a_turn(start_kernel) -> None:
+def test_it_does_not_hibernate_in_a_turn(start_kernel: StartKernel) -> None:
     kernel = start_kernel("--Familiar.hibernate_after=1")
     request = kernel.execute("%claude slow x")
     wait_for_words(kernel, request)
@@ -208,7 +211,7 @@ def test_it_does_not_hibernate_in_a_turn(start_kernel) -> None:
     assert kernel.collect(request, timeout=20).status == "error"
 
 
-def test_without_a_boot_the_first_prompt_starts_it(start_kernel) -> None:
+def test_without_a_boot_the_first_prompt_starts_it(start_kernel: StartKernel) -> None:
     kernel = start_kernel("--Familiar.start_at_boot=False")
     assert kernel.run("1 + 1").status == "ok"
     assert [p.pid for p in kernel.family() if alive(p)] == [kernel.pid]
@@ -319,7 +322,7 @@ def test_a_wrong_argument_says_what_is_right(kernel: Kernel, code: str, told: st
     assert kernel.value("CLAUDE_SESSION_ID") == before
 
 
-def test_options_from_the_command_line(start_kernel) -> None:
+def test_options_from_the_command_line(start_kernel: StartKernel) -> None:
     kernel = start_kernel("--Familiar.model=claude-test-model", "--Familiar.thinking=False")
     assert said(kernel.run("%claude which model")) == "claude-test-model"
     assert rows(kernel.run("%claude_status"))["Thinking"] == "off"
@@ -374,7 +377,7 @@ def test_status_as_markdown_is_a_table(kernel: Kernel) -> None:
     assert set(output["data"]) == {"text/plain", "text/markdown"}
 
 
-def test_version(start_kernel) -> None:
+def test_version(start_kernel: StartKernel) -> None:
     image = {"IMAGE_VERSION": "1.2.3", "IMAGE_TAG": "stable", "IMAGE_SHA": "abcdef0"}
     kernel = start_kernel("--Familiar.start_at_boot=False", env=image)
     told = rows(kernel.run("%claude_version"))
@@ -419,7 +422,7 @@ def test_the_banner(kernel: Kernel) -> None:
     assert info["language_info"]["mimetype"] == "text/x-python"
 
 
-def test_the_banner_can_be_quiet(start_kernel) -> None:
+def test_the_banner_can_be_quiet(start_kernel: StartKernel) -> None:
     quiet = start_kernel("--FamiliarKernel.quiet_banner=True", "--Familiar.start_at_boot=False")
     plain = start_kernel("--Familiar.start_at_boot=False")
     short, long = kernel_info(quiet)["banner"], kernel_info(plain)["banner"]
@@ -493,7 +496,7 @@ def test_status_of_one_who_is_not_signed_in(signed_out: Kernel) -> None:
 # -- configuration files -------------------------------------------------------------------------
 
 
-def test_a_configuration_file_with_faults(start_kernel, tmp_path: Path) -> None:
+def test_a_configuration_file_with_faults(start_kernel: StartKernel, tmp_path: Path) -> None:
     """The kernel starts, uses what is right, and says what is wrong."""
     home = tmp_path / "configured"
     profile = home / ".ipython" / "profile_default"
@@ -521,7 +524,7 @@ def test_a_configuration_file_with_faults(start_kernel, tmp_path: Path) -> None:
     assert said(kernel.run("%claude which model")) == "claude-test-model"
 
 
-def test_a_configuration_file_that_is_no_python(start_kernel, tmp_path: Path) -> None:
+def test_a_configuration_file_that_is_no_python(start_kernel: StartKernel, tmp_path: Path) -> None:
     home = tmp_path / "broken"
     profile = home / ".ipython" / "profile_default"
     profile.mkdir(parents=True)
@@ -531,7 +534,7 @@ def test_a_configuration_file_that_is_no_python(start_kernel, tmp_path: Path) ->
     assert said(kernel.run("%claude say hello")) == "hello"
 
 
-def test_a_wrong_value_on_the_command_line(start_kernel) -> None:
+def test_a_wrong_value_on_the_command_line(start_kernel: StartKernel) -> None:
     kernel = start_kernel("--Familiar.start_timeout=soon", "--Familiar.start_at_boot=False")
     assert "Familiar.start_timeout" in kernel_info(kernel)["banner"]
     assert kernel.run("1 + 1").status == "ok"

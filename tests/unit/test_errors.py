@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from familiar_kernel.familiar import errors
-from familiar_kernel.familiar.errors import Trouble, classify
+from familiar_kernel.familiar.classify import classify
+from familiar_kernel.familiar.errors import Trouble
 
 REPORTS = [
     (

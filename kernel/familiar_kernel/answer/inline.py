@@ -22,17 +22,17 @@ _TOKEN = re.compile(
     r"(?P<ticks>`+)"
     r"|(?P<dollars>\$+)"
     r"|(?P<angle><)"
-    r"|(?P<image>!+\[)"
-    r"|(?P<bang>!(?=!*\\+\[))"
+    r"|(?P<image>(?<!!)!+\[)"
+    r"|(?P<bang>(?<!!)!+(?=\\+\[))"
     r"|(?P<link>\]\()"
     r"|(?P<definition>\]:)"
     r"|(?P<term>^[ \t>]*:(?=[ \t\n]))"
     r"|(?P<address>https?://|ftp://|www\.)"
-    r"|(?P<double>\\{2,})(?=[\[(])"
+    r"|(?P<double>(?<!\\)\\{2,})(?=[\[(])"
     r"|(?P<single>\\)(?=[\[(])"
-    r"|(?P<environment>\\+begin)(?=\{)"
+    r"|(?P<environment>(?<!\\)\\+begin)(?=\{)"
     r"|(?P<command>\\(?:href|url|style|class|cssId|data|require|includegraphics|bbox|html[a-z]*)(?![a-z]))"
-    r"|(?P<escaped>\\[\\`$<!\]])",
+    r"|(?P<escaped>\\(?:[\\`$<\]]|!+))",
     re.IGNORECASE | re.MULTILINE,
 )
 _TAG = re.compile(r"[A-Za-z/!?]")
@@ -46,10 +46,10 @@ _PATH = r"[^ \t\n()<>`\"'\\$\[\]]*"
 _SIMPLE_LINK = re.compile(rf"\]\({_PATH}(?:\({_PATH}\){_PATH})*(?: +\"[^\"`\\\n<$\[\]]*\")?\)")
 _SURE_DEFINITION = re.compile(
     # Words that no renderer takes for a definition, or a definition that ends with its line.
-    r"\]:[ \t]*(?:[^\s<][^\s]*[ \t]+[^\s\"'(]"
+    r"\]:[ \t]+(?:[^\s<]\S*[ \t]+[^\s\"'(]"
     r"|[^\s<\"'(`][^\s`]*(?:[ \t]+\"[^\"`\n]*\")?[ \t]*(?:\n(?![ \t>]*[\"'(])|\Z))"
 )
-_TARGET = re.compile(r"\][(:][ \t\n>]*(?P<to>[^ \t\n]*)")
+_TARGET = re.compile(r"\][(:][ \t\n>]*(?P<to>[^ \t\n]{0,120})")
 _SCHEME = re.compile(r"[^/?#]*?:")
 _GOOD_SCHEME = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
 _ALT = re.compile(r"[^\[\]\n]*\](?:\(|\[[^\]])")
@@ -64,8 +64,8 @@ _FORMULA = {
     # as pandoc has it: two prices in a sentence are no formula.
     "$": re.compile(r"\$(?=[^\s$])((?:[^$`\\]|\\[^`])+)(?<![\s\\])\$(?![\d$])"),
     "$$": re.compile(r"\$\$((?:[^$`\\]|\\[^`])+)(?<!\\)\$\$(?!\$)"),
-    "\\(": re.compile(r"\\\(([^$`\n]+?)\\\)"),
-    "\\[": re.compile(r"\\\[([^$`]+?)\\\](?=[ \t]*$)", re.MULTILINE),
+    "\\(": re.compile(r"\\\(((?:(?!\\\()[^$`\n])+?)\\\)"),
+    "\\[": re.compile(r"\\\[((?:(?!\\\[)[^$`])+?)\\\](?=[ \t]*$)", re.MULTILINE),
     "\\\\(": re.compile(r"\\\\\(((?:(?!\\\\[\[(])[^$`])+?)(?<!\\)\\\\\)"),
     "\\\\[": re.compile(r"\\\\\[((?:(?!\\\\[\[(])[^$`])+?)(?<!\\)\\\\\]"),
     "\\begin": re.compile(
@@ -119,6 +119,7 @@ class _Prose:
         self._table: bool | None = None
         self._bracket = False  # whether a "[" has come outside code
         self._address_end = 0  # where the address ends that came last
+        self._word_end = 0  # up to where words that begin with an address are known
         self._formulas = 0
         self._dollars_at: list[int] = []  # which pieces are dollars that open no formula
 
@@ -152,9 +153,10 @@ class _Prose:
 
     def _doubt_address(self, start: int) -> None:
         """A bare address goes on to the next space, by GitHub's rules, also over a backtick."""
-        word = _WORD.match(self._run, start)
-        self._doubt(word is not None and "`" in word[0])
-        self._address_end = word.end() if word else 0
+        if start >= self._word_end:
+            word = _WORD.match(self._run, start)
+            self._word_end = self._address_end = word.end() if word else start
+            self._doubt("`" in self._run[start : self._word_end])
 
     def _in_table(self) -> bool:
         if self._table is None:
@@ -250,7 +252,7 @@ class _Prose:
         return "[image: " if _ALT.match(self._run, self._position) else "["
 
     def _bang(self, token: str, at: int) -> str:
-        return "&#33;"  # in a link's text marked takes "!\[" for "!["
+        return "&#33;" * len(token)  # in a link's text marked takes "!\[" for "!["
 
     def _link(self, token: str, at: int) -> str:
         if self._leads_astray(at):
@@ -261,7 +263,7 @@ class _Prose:
             self._position = simple.end()
             return simple[0]
         target = _TARGET.match(self._run, at)
-        self._address_end = target.end() if target else 0
+        self._address_end = max(self._address_end, target.end() if target else 0)
         # A title or an odd address may hide a backtick from those who see a link here.
         tick = self._run.find("`", self._position)
         if tick >= 0:
@@ -278,13 +280,16 @@ class _Prose:
 
     def _leads_astray(self, at: int) -> bool:
         target = _TARGET.match(self._run, at)
-        where = re.sub(r"[\x00-\x20\\]", "", unescape(target["to"])) if target else ""
+        raw = target["to"] if target else ""
+        if _GOOD_SCHEME.match(raw):
+            return False
+        if len(raw) == 120 and "&" in raw:
+            return True  # entities may spell a scheme at any length
+        where = re.sub(r"[\x00-\x20\\]", "", unescape(raw))
         return _SCHEME.match(where) is not None and not _GOOD_SCHEME.match(where)
 
     def _term(self, token: str, at: int) -> str:
-        """A line that some renderers take for a definition, with a list, a fence or a quotation in
-        it.
-        """
+        """A line that some renderers take for a definition, which may hold any other block."""
         return token[:-1] + "&#58;"
 
     def _address(self, token: str, at: int) -> str:
@@ -300,8 +305,8 @@ class _Prose:
         if token == r"\`":
             self._doubt()
             return "&#96;"
-        if token == r"\!":
-            return "&#33;"
+        if token[1] == "!":
+            return self._bang(token[1:], at + 1)
         if token == r"\]":
             self._position -= 1  # marked takes the backslash away in a link's text
             return "\\"
@@ -309,9 +314,7 @@ class _Prose:
 
 
 def _is_closed(formula: str, mark: str) -> bool:
-    """Whether nothing in a formula goes on behind its end for a renderer that looks for it
-    there.
-    """
+    """Whether nothing that begins in a formula ends behind it for some renderer."""
     if _ADDRESS.search(formula) or (mark in ("$", "\\(") and re.search(r"\\\\[\[(]", formula)):
         return False
     last = {found["name"]: found["edge"] for found in _ENVIRONMENT.finditer(formula)}

@@ -37,12 +37,17 @@ _OPENER = re.compile(
 _ITEM = re.compile(r"(?P<lead>[ \t]*)(?P<marker>[-+*]|\d{1,9}[.)])(?P<gap>[ \t]+|$)")
 _HAS_ITEM = re.compile(r"^[ \t]*(?:[-+*]|\d{1,9}[.)])(?:[ \t]|$)", re.MULTILINE)
 _PLAIN_QUOTE = re.compile(r" ?>(?! ?(?:[-+*]|\d+[.)]|    |\t))")
+_EMPTY = re.compile(r"^[ \t]+$", re.MULTILINE)
 _BLANK = re.compile(r"\n[ \t]*\n")
 _NOT_INFO = re.compile(r"[^\w+#.,:={}\"' /@-]")
 _ACTIVE_DIAGRAM = re.compile(
     r"<(?!br ?/?>)[a-z/!?]|//|\\\\|url\(|@import|img|icon|css|href|click|callback|%%\{|^---",
     re.IGNORECASE | re.MULTILINE,
 )
+
+
+_AT_ONCE = 4096
+"""Characters that are made safe at once, at most about."""
 
 
 def defang(text: str) -> str:
@@ -65,17 +70,23 @@ class Growing:
         self._lists: Lists = ()
         self._end = ""
         self._pieces: list[str] = []
+        self._waiting = 0
         self._safe = ""
 
     def append(self, text: str) -> None:
         """Add what arrived."""
         self._pieces.append(text)
+        self._waiting += len(text)
+        if self._waiting > _AT_ONCE:
+            # Worked on as it comes, so that no single update has much left to do.
+            self.read()
 
     def read(self) -> str:
         """Return everything so far as complete, safe Markdown: an open fence is closed."""
         if self._pieces:
             raw = self._end + "".join(self._pieces)
             self._pieces.clear()
+            self._waiting = 0
             raw, waiting = _without_half_character(raw)
             raw = clean(raw)
             done, unfinished, consumed, length = [], "", 0, len(self._done)
@@ -107,7 +118,7 @@ def _without_half_character(raw: str) -> tuple[str, str]:
     r"""Split off the end that the next piece may change: half a surrogate pair, ``\r``, an escape
     sequence.
     """
-    cut = re.search("(?:[\ud800-\udbff]|\r|\x1b[^a-zA-Z\n]{0,80})$", raw)
+    cut = re.search("(?:[\ud800-\udbff]|\r|\x1b[^a-zA-Z\n]{0,80})\\Z", raw)
     return (raw[: cut.start()], cut[0]) if cut else (raw, "")
 
 
@@ -143,7 +154,7 @@ def _blocks(raw: str, lists: Lists) -> Iterator[_Block]:
         while position < fence_at:
             blank = _BLANK.search(raw, position, fence_at)
             end = blank.end() if blank else fence_at
-            run = raw[position:end]
+            run = _EMPTY.sub("", raw[position:end])  # to marked a tab makes a line
             position = end
             lists = _lists_after(run, lists)
             safe = safe_prose(run)
@@ -165,7 +176,7 @@ def _lists_after(run: str, lists: Lists) -> Lists:
         column = _column(line)
         lists = _lists_at(column, lists)
         item = _ITEM.match(line)
-        while item and column - (lists[-1] if lists else 0) <= 3:
+        while item and len(lists) < 100 and column - (lists[-1] if lists else 0) <= 3:
             gap = len(item["gap"].expandtabs(4))
             column += len(item["marker"]) + (gap if 1 <= gap <= 4 else 1)
             lists = (*lists, column)

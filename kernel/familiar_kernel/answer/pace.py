@@ -44,6 +44,8 @@ class Purse:
         self._received = 0
         self._unseen = 0
         self._last: float | None = None
+        self._at_once = 1
+        """Updates that were published at the last moment: the pause after two is twice as long."""
 
     def earn(self, size: int) -> None:
         """Note that ``size`` bytes of answer have arrived."""
@@ -65,7 +67,7 @@ class Purse:
         if self._last is None:
             return float("-inf")
         enough = self._unseen >= min(self._received * GROWTH, MAX_GROWTH)
-        return self._last + (MIN_PAUSE if enough else MAX_PAUSE)
+        return self._last + (MIN_PAUSE * self._at_once if enough else MAX_PAUSE)
 
     @property
     def rich(self) -> bool:
@@ -81,4 +83,5 @@ class Purse:
         """Pay for an update that is published ``now``."""
         self._level -= size + self._overhead
         self._unseen = 0
+        self._at_once = self._at_once + 1 if now == self._last else 1
         self._last = now

@@ -30,6 +30,8 @@ _THOUGHT_RESERVE = 0.6
 """The share of a full purse that thinking leaves for the answer."""
 _SETTLE = 500
 """Bytes that an output has at least before another one begins behind it."""
+_GROWING: dict[str, Any] = {"familiar": {}}
+"""Metadata of an output that does not stay: an answer's, and nothing is known of it yet."""
 _ENOUGH = 1200
 """Bytes of finished paragraphs that are enough for one update, without the one that is being
 written."""
@@ -189,9 +191,9 @@ class AnswerView:
         data = {"text/markdown": markdown + "\n"}
         self._purse.spend(_wire_size(markdown), now)
         if not self._outputs or not self._outputs[-1]:
-            self._surface.add(data, {})
+            self._surface.add(data, _GROWING)
         else:
-            self._surface.update(len(self._outputs) - 1, data, {})
+            self._surface.update(len(self._outputs) - 1, data, _GROWING)
         self._outputs[-1:] = [markdown]
 
     def _start_again(self) -> None:
@@ -200,7 +202,7 @@ class AnswerView:
             return
         self._start = Place()
         markdown = _whole(growth(self.transcript, self._start, self._clock()))
-        self._one_output({"text/markdown": markdown + "\n"}, {})
+        self._one_output({"text/markdown": markdown + "\n"}, _GROWING)
         self._outputs = [markdown]
 
     def _show_final(self) -> None:

@@ -4,9 +4,10 @@ The kernel and its host share nothing but this module. It knows neither the kern
 (ipykernel) nor the host's side (claude-agent-sdk), so both can import it and either can be
 replaced.
 
-A message is a frozen dataclass. On the wire it is its fields plus ``"type"``, the class's name.
-Unknown fields are dropped on arrival, so that a kernel and a host of neighbouring versions
-understand each other; an unknown type is a :class:`ProtocolError`.
+A message is a dataclass (not a frozen one: those take twice as long to make at import), never
+changed once made. On the wire it is its fields plus ``"type"``, the class's name. Unknown fields
+are dropped on arrival, so that a kernel and a host of neighbouring versions understand each other;
+an unknown type is a :class:`ProtocolError`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class ProtocolError(ValueError):
 # -- From the kernel to its host --
 
 
-@dataclass(frozen=True)
+@dataclass
 class Start:
     """The first line on every link: which session the host holds, and with which settings.
 
@@ -44,7 +45,7 @@ class Start:
     protocol: int = PROTOCOL_VERSION
 
 
-@dataclass(frozen=True)
+@dataclass
 class Prompt:
     """Begin a turn. Turns run one at a time, in the order in which their prompts arrive."""
 
@@ -57,21 +58,21 @@ class Prompt:
     """Which turn of the session this is, from 1; the kernel counts, since it outlives its hosts."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Interrupt:
     """Stop a turn, whether it runs or still waits. Of a turn that has ended it is ignored."""
 
     turn: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Configure:
     """Change settings that hold from the next turn on (``model``, ``effort``, ``thinking``)."""
 
     settings: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ask:
     """A question about the host itself; answered by :class:`Reply` with the same ``id``."""
 
@@ -79,14 +80,14 @@ class Ask:
     what: Literal["status", "auth"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reset:
     """Forget the conversation: end the session at once and hold a new one under ``session_id``."""
 
     session_id: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reconnect:
     """Start the CLI anew and resume the session, for example after a sign-in."""
 
@@ -94,7 +95,7 @@ class Reconnect:
 # -- From the host to the kernel --
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ready:
     """The host is up and its CLI answers. ``facts`` are for people: versions, paths, endpoint,
     pids."""
@@ -103,14 +104,14 @@ class Ready:
     protocol: int = PROTOCOL_VERSION
 
 
-@dataclass(frozen=True)
+@dataclass
 class TurnStarted:
     """The turn has left the queue and is with Claude."""
 
     turn: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class MessageBegan:
     """The model starts one of the messages of which a turn is made (thinking, text and tools
     follow).
@@ -123,7 +124,7 @@ class MessageBegan:
     again: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class ThinkingDelta:
     """More of Claude's thinking, to be appended."""
 
@@ -131,7 +132,7 @@ class ThinkingDelta:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class TextDelta:
     """More of the answer's Markdown, to be appended."""
 
@@ -139,7 +140,7 @@ class TextDelta:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class ToolUse:
     """A tool that Claude uses: once when it starts and once more, with the same ``id``, when it
     ends."""
@@ -154,7 +155,7 @@ class ToolUse:
     state: Literal["running", "done", "failed"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Notice:
     """Something to show while the turn goes on and to forget afterwards, such as a retry."""
 
@@ -162,7 +163,7 @@ class Notice:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class TurnFinished:
     """The last event of a turn. Exactly one is sent for every :class:`Prompt`."""
 
@@ -185,7 +186,7 @@ class TurnFinished:
     """Whether the rehearsal answered, and not Claude."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reply:
     """The answer to an :class:`Ask`."""
 
@@ -193,7 +194,7 @@ class Reply:
     value: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class HostFailed:
     """The host cannot serve (no CLI, no start before the deadline, ...); ``error`` as in
     TurnFinished."""

@@ -30,7 +30,8 @@ from claude_agent_sdk import (
     UserMessage,
 )
 
-from .errors import Trouble, classify
+from .classify import classify
+from .errors import Trouble
 from .protocol import MessageBegan, Notice, TextDelta, ThinkingDelta, ToolUse, TurnEvent
 
 SUMMARY_LENGTH = 160
