@@ -23,7 +23,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$name"; break; }; \
 	done)
 
-.PHONY: help demo test lint format docs docs-check bench wheel constraints clean
+.PHONY: help demo test lint format docs docs-check pictures bench wheel constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ docs: $(VENV)/.stamp-test ## Write docs/reference.md anew, from the code
 
 docs-check: $(VENV)/.stamp-test ## Check that the pages made from the code are up to date
 	@$(BIN)/python -m pytest -q tests/unit -k docs $(PYTEST_ARGS)
+
+pictures: $(VENV)/.stamp-test ## Take the README's pictures anew
+	@FAMILIAR_TEST_BROWSER="$$(.ci/browser $(BIN)/python)" PYTHONPATH=tests $(BIN)/python -m browser.pictures
 
 bench: $(VENV)/.stamp-test ## Measure against the peers, side by side, in one run
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -379,17 +379,15 @@ class Option(NamedTuple):
 
     @property
     def usage(self) -> str:
-        """How to write it: ``--effort low|medium|high``, ``--model NAME``, ``--thinking``."""
-        if self.metavar is None:
-            return self.name
-        return f"{self.name} {'|'.join(self.choices) if self.choices else self.metavar}"
+        """How to write it: ``--model NAME``, ``--thinking``."""
+        return self.name if self.metavar is None else f"{self.name} {self.metavar}"
 
 
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 OPTIONS: tuple[Option, ...] = (
     Option("--model", "model", "the model that answers this prompt", "NAME"),
-    Option("--effort", "effort", "how much work goes into the answer", "LEVEL", _EFFORTS),
+    Option("--effort", "effort", "low, medium, high, xhigh or max", "LEVEL", _EFFORTS),
     Option("--thinking", "thinking", "think before the answer"),
     Option("--no-thinking", "thinking", "answer without thinking first", constant=False),
     Option("--help", "help", "show how to write a prompt (-h for short)"),
@@ -473,7 +471,7 @@ def _checked(option: Option, value: str) -> str:
     if option.choices and value not in option.choices:
         hint = _did_you_mean(value, option.choices)
         raise PromptSyntaxError(
-            f"Option {option.name} cannot be {value}{hint}: write {option.usage}."
+            f"Option {option.name} cannot be {value}{hint}: it is {', '.join(option.choices)}."
         )
     return value
 

@@ -139,7 +139,7 @@ def show_usage(kernel: FamiliarKernel) -> None:
     """Show how to talk to the familiar as the output of the cell."""
     parts = []
     for title, rows in _sections():
-        lines = [f"**{title}**", "", "| Write | and |", "| :--- | :--- |"]
+        lines = [f"**{title}**", "", "| You write | What it does |", "| :--- | :--- |"]
         lines += [
             "| `{}` | {} |".format(written.replace("|", "\\|"), told) for written, told in rows
         ]
@@ -175,10 +175,8 @@ def _status(kernel: FamiliarKernel, rest: str) -> None:
         ("Thinking", "on" if familiar.thinking else "off"),
         ("Signed in", _sign_in_text(sign_in, familiar.rehearsal)),
         ("Endpoint", str(told.get("endpoint") or familiar.facts.get("endpoint") or "unknown")),
-        (
-            "Claude Code CLI",
-            " ".join(str(told.get(k) or "") for k in ("cli_version", "cli")).strip() or "not found",
-        ),
+        ("Claude Code CLI", str(told.get("cli_version") or "unknown")),
+        ("Path of the CLI", str(told.get("cli") or "not found")),
         ("claude-agent-sdk", str(told.get("sdk") or familiar.facts.get("sdk") or "unknown")),
         ("Context used", _context_text(context)),
         ("Tokens so far", f"{tokens_in:,} in, {tokens_out:,} out"),
@@ -361,7 +359,8 @@ COMMANDS: tuple[Command, ...] = (
 
 
 class _Claude:
-    """``%claude`` and ``%%claude`` as magics. An object, whose help is made when it is asked for."""
+    """``%claude`` and ``%%claude`` as magics. An object, whose help is made when it is asked
+    for."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell

@@ -24,7 +24,8 @@ WIDTH = 78
 _BOLD, _OFF = "\x1b[1m", "\x1b[0m"
 
 
-def _wrapped(text: str) -> list[str]:
+def wrapped(text: str) -> list[str]:
+    """Return a text as lines of at most :data:`WIDTH` columns."""
     return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
@@ -43,8 +44,8 @@ class FamiliarError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """IPython's hook: the lines that the notebook shows in place of a traceback."""
-        lines = [f"{_BOLD}{line}{_OFF}" for line in _wrapped(self.trouble.message)]
-        lines += _wrapped(self.trouble.advice)
+        lines = [f"{_BOLD}{line}{_OFF}" for line in wrapped(self.trouble.message)]
+        lines += wrapped(self.trouble.advice)
         details = self.trouble.details.strip().splitlines()
         if details:
             lines += ["", *details[-DETAIL_LINES:]]

@@ -13,6 +13,7 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.error import UsageError
 
 from . import commands
-from .exceptions import FamiliarError, TurnStopped
+from .exceptions import FamiliarError, TurnStopped, wrapped
 from .familiar.errors import NO_START, Trouble, TroubleError
 from .familiar.familiar import EFFORTS, STOP_GRACE, Familiar, Turn
 from .familiar.protocol import Notice, TurnFinished
@@ -109,7 +110,11 @@ class Prompts:
                 await asyncio.shield(done)
             except asyncio.CancelledError:
                 self._familiar.stop(turn)
-                await asyncio.wait({done}, timeout=STOP_GRACE + 1)
+                deadline = time.monotonic() + STOP_GRACE + 1
+                while not done.done() and (left := deadline - time.monotonic()) > 0:
+                    # Who presses Stop twice gets one answer.
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.wait({done}, timeout=left)
                 raise TurnStopped(self._answer(turn)) from None
         self._conclude(turn)
 
@@ -127,7 +132,7 @@ class Prompts:
         try:
             parsed = cells.parse(raw)
         except cells.PromptSyntaxError as err:
-            raise UsageError(str(err)) from None
+            raise UsageError("\n".join(wrapped(str(err)))) from None
         if parsed.help or not parsed.text.strip():
             commands.show_usage(self._kernel)
             return None
@@ -139,8 +144,10 @@ class Prompts:
                 turn.done.result()
             except KeyboardInterrupt:
                 self._familiar.stop(turn)
-                with contextlib.suppress(TimeoutError):
-                    turn.done.result(STOP_GRACE + 1)
+                deadline = time.monotonic() + STOP_GRACE + 1
+                while not turn.done.done() and (left := deadline - time.monotonic()) > 0:
+                    with contextlib.suppress(KeyboardInterrupt, TimeoutError):
+                        turn.done.result(left)
                 raise TurnStopped(self._answer(turn)) from None
         return self._conclude(turn)
 

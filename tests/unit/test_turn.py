@@ -41,7 +41,8 @@ def thinks(text: str) -> StreamEvent:
     return stream({"type": "content_block_delta", "delta": {"thinking": text}})
 
 
-STOPS = stream({"type": "message_stop"})
+CLOSES = stream({"type": "message_stop"})
+ENDS = stream({"type": "message_delta", "delta": {"stop_reason": "end_turn"}})
 
 
 def whole(identifier: str, *blocks: Any, **fields: Any) -> AssistantMessage:
@@ -65,7 +66,7 @@ def read(*messages: Any) -> tuple[TurnReader, list[TurnEvent], Transcript]:
 def test_streamed_text_counts_once() -> None:
     _, _, transcript = read(
         starts("m1"), block("thinking"), thinks("hm"), block(), says("Hel"), says("lo"),
-        whole("m1", ThinkingBlock("hm", "")), whole("m1", TextBlock("Hello")), STOPS, result(),
+        whole("m1", ThinkingBlock("hm", "")), whole("m1", TextBlock("Hello")), ENDS, CLOSES, result(),
     )  # fmt: skip
     assert (transcript.thinking, transcript.text) == ("hm", "Hello")
 
@@ -78,9 +79,17 @@ def test_text_that_was_not_streamed_is_taken_whole() -> None:
 def test_a_stream_that_broke_in_its_first_block_is_told_anew() -> None:
     _, _, transcript = read(
         starts("m1"), block(), says("Once upon"), starts("m2"), block(), says("Once upon a time"),
-        whole("m2", TextBlock("Once upon a time")), STOPS, result(),
+        whole("m2", TextBlock("Once upon a time")), ENDS, CLOSES, result(),
     )  # fmt: skip
     assert transcript.text == "Once upon a time"
+
+
+def test_a_broken_message_that_the_cli_closes_is_not_complete() -> None:
+    _, _, transcript = read(
+        starts("m1"), block(), says("Half of it"), CLOSES, SystemMessage("api_retry", {"attempt": 1}),
+        starts("m2"), block(), says("All of it"), ENDS, CLOSES, result(),
+    )  # fmt: skip
+    assert transcript.text == "All of it"
 
 
 def test_a_stream_that_broke_may_be_told_anew_without_a_stream() -> None:
@@ -96,8 +105,8 @@ def test_a_stream_that_broke_may_be_told_anew_without_a_stream() -> None:
 
 def test_what_stood_before_the_broken_message_stays() -> None:
     _, _, transcript = read(
-        starts("m1"), block(), says("First."), whole("m1", TextBlock("First.")), STOPS,
-        starts("m2"), block(), says("Sec"), starts("m3"), block(), says("Second."), STOPS, result(),
+        starts("m1"), block(), says("First."), whole("m1", TextBlock("First.")), ENDS, CLOSES,
+        starts("m2"), block(), says("Sec"), starts("m3"), block(), says("Second."), ENDS, CLOSES, result(),
     )  # fmt: skip
     assert transcript.text.replace("\n", "") == "First.Second."
 
@@ -107,7 +116,7 @@ def test_a_stream_that_broke_later_is_continued() -> None:
         starts("m1"), block("thinking"), thinks("hm"), whole("m1", ThinkingBlock("hm", "")),
         block(), says("Once upon"), whole("m1", TextBlock("Once upon")),
         UserMessage("Your response above was cut off mid-stream. Resume directly"),
-        starts("m2"), block(), says(" a time"), whole("m2", TextBlock(" a time")), STOPS, result(),
+        starts("m2"), block(), says(" a time"), whole("m2", TextBlock(" a time")), ENDS, CLOSES, result(),
     )  # fmt: skip
     assert transcript.text == "Once upon a time"
 
@@ -115,7 +124,11 @@ def test_a_stream_that_broke_later_is_continued() -> None:
 def test_a_tool_shows_when_it_starts_and_when_it_ends() -> None:
     use = ToolUseBlock("id", "Bash", {"command": "echo hi", "description": "greet"})
     _, events, _ = read(
-        starts("m1"), whole("m1", use), STOPS, UserMessage([ToolResultBlock("id", "no", True)])
+        starts("m1"),
+        whole("m1", use),
+        ENDS,
+        CLOSES,
+        UserMessage([ToolResultBlock("id", "no", True)]),
     )
     tools = [(e.name, e.summary, e.state) for e in events if isinstance(e, ToolUse)]
     assert tools == [("Bash", "echo hi", "running"), ("Bash", "echo hi", "failed")]
@@ -149,7 +162,7 @@ def test_the_cli_s_report_of_a_failure_is_no_answer() -> None:
 def test_a_retry_that_succeeds_takes_the_failure_back() -> None:
     reader, _, _ = read(
         whole("m1", TextBlock("API Error"), error="server_error"),
-        starts("m2"), says("fine"), whole("m2", TextBlock("fine")), STOPS, result(),
+        starts("m2"), says("fine"), whole("m2", TextBlock("fine")), ENDS, CLOSES, result(),
     )  # fmt: skip
     assert reader.trouble("") is None
 

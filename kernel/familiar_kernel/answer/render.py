@@ -51,10 +51,13 @@ def final(transcript: Transcript) -> Bundle:
     if mark:
         blocks.append(f"*{mark}*")
         lines.append(f"[{mark}]")
-    footer = "" if empty and not end.rehearsal else _footer(end)
+    # The heading says already who answers; plain text has none.
+    footer = "" if empty else _footer(end)
     if footer:
         blocks.append(f"<small{_QUIET}>{literal(footer)}</small>")
-        lines.append(f"[{clean(footer)}]")
+    label = ["rehearsal, not Claude"] if end.rehearsal else []
+    if label or footer:
+        lines.append(f"[{clean(' · '.join(filter(None, [*label, footer])))}]")
     data = {
         "text/markdown": "\n\n".join(filter(None, blocks)) + "\n",
         "text/plain": "\n\n".join(filter(None, lines)),
@@ -137,7 +140,6 @@ def _footer(end: TurnFinished) -> str:
         for name in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
     )
     facts = [
-        "rehearsal, not Claude" if end.rehearsal else "",
         _seconds(end.seconds) if end.seconds else "",
         f"{into:,} tokens in, {usage.get('output_tokens', 0):,} out" if usage else "",
         f"${end.cost_usd:.4f}" if end.cost_usd else "",

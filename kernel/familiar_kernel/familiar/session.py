@@ -269,8 +269,7 @@ class Session:
         if not stopped and not reader.stopped() and trouble is None:
             trouble = reader.trouble(self._stderr_text())
         rehearsal = self.rehearsal or reader.model.startswith("rehearsal")
-        # The CLI computes a price for whatever answers; a rehearsal costs nothing.
-        cost = None if rehearsal else self._count_cost(reader.result)
+        cost = self._count_cost(reader.result)
         return TurnFinished(
             turn=prompt.turn,
             outcome="stopped"
@@ -283,7 +282,8 @@ class Session:
             session_id=self.session_id,
             model=reader.model,
             usage=_tokens(reader.result),
-            cost_usd=cost,
+            # The CLI computes a price for whatever answers; a rehearsal costs nothing.
+            cost_usd=None if rehearsal else cost,
             seconds=round(time.monotonic() - began, 3),
             rehearsal=rehearsal,
         )

@@ -80,6 +80,7 @@ class TurnReader:
         self._cli_error: str | None = None
         self._error_text = ""
         self._under_way = False
+        self._complete = False
         self._streamed: set[str] = set()
         self._message_id = ""
         self._in_text = False
@@ -136,6 +137,7 @@ class TurnReader:
             case "message_start":
                 began = MessageBegan(self.turn, again=self._under_way)
                 self._under_way = True
+                self._complete = False
                 self._in_text = False
                 message = event.get("message", {})
                 self.model = message.get("model") or self.model
@@ -156,7 +158,10 @@ class TurnReader:
                 if thinking := delta.get("thinking"):
                     self._streamed.add(self._message_id)
                     return [ThinkingDelta(self.turn, thinking)]
-            case "message_stop":
+            case "message_delta" if event.get("delta", {}).get("stop_reason"):
+                self._complete = True
+            case "message_stop" if self._complete:
+                # One that was cut is closed by the CLI too, but has no reason to stop.
                 self._under_way = False
         return []
 
