@@ -467,7 +467,8 @@ def _find_option(name: str) -> Option:
 
 def _checked(option: Option, value: str) -> str:
     if not value:
-        raise PromptSyntaxError(f"Option {option.name} needs a value: write {option.usage}.")
+        known = f", one of {', '.join(option.choices)}" if option.choices else ""
+        raise PromptSyntaxError(f"Option {option.name} needs a value: write {option.usage}{known}.")
     if option.choices and value not in option.choices:
         hint = _did_you_mean(value, option.choices)
         raise PromptSyntaxError(

@@ -86,7 +86,8 @@ def test_a_stream_that_broke_in_its_first_block_is_told_anew() -> None:
 
 def test_a_broken_message_that_the_cli_closes_is_not_complete() -> None:
     _, _, transcript = read(
-        starts("m1"), block(), says("Half of it"), CLOSES, SystemMessage("api_retry", {"attempt": 1}),
+        starts("m1"), block(), says("Half of it"), CLOSES,
+        SystemMessage("api_retry", {"attempt": 1}),
         starts("m2"), block(), says("All of it"), ENDS, CLOSES, result(),
     )  # fmt: skip
     assert transcript.text == "All of it"
@@ -106,7 +107,8 @@ def test_a_stream_that_broke_may_be_told_anew_without_a_stream() -> None:
 def test_what_stood_before_the_broken_message_stays() -> None:
     _, _, transcript = read(
         starts("m1"), block(), says("First."), whole("m1", TextBlock("First.")), ENDS, CLOSES,
-        starts("m2"), block(), says("Sec"), starts("m3"), block(), says("Second."), ENDS, CLOSES, result(),
+        starts("m2"), block(), says("Sec"), starts("m3"), block(),
+        says("Second."), ENDS, CLOSES, result(),
     )  # fmt: skip
     assert transcript.text.replace("\n", "") == "First.Second."
 
@@ -116,7 +118,8 @@ def test_a_stream_that_broke_later_is_continued() -> None:
         starts("m1"), block("thinking"), thinks("hm"), whole("m1", ThinkingBlock("hm", "")),
         block(), says("Once upon"), whole("m1", TextBlock("Once upon")),
         UserMessage("Your response above was cut off mid-stream. Resume directly"),
-        starts("m2"), block(), says(" a time"), whole("m2", TextBlock(" a time")), ENDS, CLOSES, result(),
+        starts("m2"), block(), says(" a time"), whole("m2", TextBlock(" a time")),
+        ENDS, CLOSES, result(),
     )  # fmt: skip
     assert transcript.text == "Once upon a time"
 
