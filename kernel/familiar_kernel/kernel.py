@@ -37,6 +37,8 @@ class FamiliarKernel(IPythonKernel):
     configuration_faults = List(
         Unicode(), help="What was wrong in the configuration and is not used."
     )
+    interrupted = False
+    """An interrupt of an awaiting cell has come, and its loop has not seen it yet."""
     quiet_banner = Bool(False, help="Leave the familiar's lines out of the banner.").tag(
         config=True
     )
@@ -139,13 +141,17 @@ class FamiliarKernel(IPythonKernel):
         """
         loop = asyncio.get_running_loop()
 
+        self.interrupted = False
+
         def cancel(*_: object) -> None:
+            self.interrupted = True
             loop.call_soon_threadsafe(future.cancel)
 
         before = signal.signal(signal.SIGINT, cancel)
         try:
             yield
         finally:
+            self.interrupted = False
             signal.signal(signal.SIGINT, before)
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:

@@ -13,7 +13,6 @@ import contextlib
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from IPython.core.error import UsageError
 from . import commands
 from .exceptions import FamiliarError, TurnStopped, wrapped
 from .familiar.errors import NO_START, Trouble, TroubleError
-from .familiar.familiar import EFFORTS, STOP_GRACE, Familiar, Turn
+from .familiar.familiar import EFFORTS, Familiar, Turn
 from .familiar.protocol import Notice, TurnFinished
 from .outputs import CapturedOutputs, CellOutputs
 
@@ -110,11 +109,9 @@ class Prompts:
                 await asyncio.shield(done)
             except asyncio.CancelledError:
                 self._familiar.stop(turn)
-                deadline = time.monotonic() + STOP_GRACE + 1
-                while not done.done() and (left := deadline - time.monotonic()) > 0:
-                    # Who presses Stop twice gets one answer.
+                while not done.done():  # it is within STOP_GRACE, however often Stop is pressed
                     with contextlib.suppress(asyncio.CancelledError):
-                        await asyncio.wait({done}, timeout=left)
+                        await asyncio.wait({done})
                 raise TurnStopped(self._answer(turn)) from None
         self._conclude(turn)
 
@@ -139,17 +136,13 @@ class Prompts:
         return parsed
 
     def _ask(self, text: str, options: dict[str, Any]) -> Answer:
-        with self._interruptible(), self._showing(text, options) as turn:
-            try:
-                turn.done.result()
-            except KeyboardInterrupt:
-                self._familiar.stop(turn)
-                deadline = time.monotonic() + STOP_GRACE + 1
-                while not turn.done.done() and (left := deadline - time.monotonic()) > 0:
-                    with contextlib.suppress(KeyboardInterrupt, TimeoutError):
-                        turn.done.result(left)
-                raise TurnStopped(self._answer(turn)) from None
-        return self._conclude(turn)
+        with self._interrupts() as interrupts, self._showing(text, options) as turn:
+            interrupts.stop(turn)
+            turn.done.result()
+        answer = self._conclude(turn)
+        if interrupts.came:  # too late to stop this turn, but a loop around it is to end
+            raise TurnStopped(answer)
+        return answer
 
     @contextlib.contextmanager
     def _showing(self, text: str, options: dict[str, Any]) -> Iterator[Turn]:
@@ -208,17 +201,42 @@ class Prompts:
         return str(self._kernel.get_parent("shell").get("header", {}).get("msg_id", ""))
 
     @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Let an interrupt raise KeyboardInterrupt here, also inside a cell that awaits
-        elsewhere."""
+    def _interrupts(self) -> Iterator[_Interrupts]:
+        """Have interrupts stop the turn that begins inside, and raise nothing.
+
+        A KeyboardInterrupt could hit anywhere, also between a turn's begin and the wait for it, and
+        leave the turn to itself.
+        """
         if threading.current_thread() is not threading.main_thread():
-            yield
+            yield _Interrupts(self._familiar, came=False)
             return
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        interrupts = _Interrupts(self._familiar, came=self._kernel.interrupted)
+        before = signal.signal(signal.SIGINT, interrupts.take)
         try:
-            yield
+            yield interrupts
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+class _Interrupts:
+    """The interrupts that come while a turn is waited for. ``came``: whether there was one."""
+
+    def __init__(self, familiar: Familiar, came: bool) -> None:
+        self._familiar = familiar
+        self._turn: Turn | None = None
+        self.came = came
+
+    def stop(self, turn: Turn) -> None:
+        """Say which turn they are to stop."""
+        self._turn = turn
+        if self.came:
+            self._familiar.stop(turn)
+
+    def take(self, *_: object) -> None:
+        """Take one: the signal's handler."""
+        self.came = True
+        if self._turn is not None:
+            self._familiar.stop(self._turn)
 
 
 def _flush_output() -> None:

@@ -66,7 +66,8 @@ def read(*messages: Any) -> tuple[TurnReader, list[TurnEvent], Transcript]:
 def test_streamed_text_counts_once() -> None:
     _, _, transcript = read(
         starts("m1"), block("thinking"), thinks("hm"), block(), says("Hel"), says("lo"),
-        whole("m1", ThinkingBlock("hm", "")), whole("m1", TextBlock("Hello")), ENDS, CLOSES, result(),
+        whole("m1", ThinkingBlock("hm", "")), whole("m1", TextBlock("Hello")),
+        ENDS, CLOSES, result(),
     )  # fmt: skip
     assert (transcript.thinking, transcript.text) == ("hm", "Hello")
 

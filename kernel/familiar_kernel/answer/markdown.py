@@ -37,6 +37,9 @@ _OPENER = re.compile(
 _ITEM = re.compile(r"(?P<lead>[ \t]*)(?P<marker>[-+*]|\d{1,9}[.)])(?P<gap>[ \t]+|$)")
 _HAS_ITEM = re.compile(r"^[ \t]*(?:[-+*]|\d{1,9}[.)])(?:[ \t]|$)", re.MULTILINE)
 _PLAIN_QUOTE = re.compile(r" ?>(?! ?(?:[-+*]|\d+[.)]|    |\t))")
+_HALF = re.compile(
+    "(?:[\ud800-\udbff]|\r|\x1b|(?:\x1b\\[|\x9b)[0-?]*[ -/]*|\x1b\\][^\x07\x1b\n]{0,80}\x1b?)\\Z"
+)
 _EMPTY = re.compile(r"^[ \t]+$", re.MULTILINE)
 _BLANK = re.compile(r"\n[ \t]*\n")
 _NOT_INFO = re.compile(r"[^\w+#.,:={}\"' /@-]")
@@ -77,21 +80,21 @@ class Growing:
         """Add what arrived."""
         self._pieces.append(text)
         self._waiting += len(text)
-        if self._waiting > _AT_ONCE:
-            # Worked on as it comes, so that no single update has much left to do.
+        if self._waiting > max(_AT_ONCE, len(self._end)):
+            # Worked on as it comes, so that no single update has much left to do; but a paragraph
+            # that does not end is not worked on again and again.
             self.read()
 
     def read(self) -> str:
         """Return everything so far as complete, safe Markdown: an open fence is closed."""
         if self._pieces:
-            raw = self._end + "".join(self._pieces)
+            raw, waiting = _without_half_character(self._end + "".join(self._pieces))
             self._pieces.clear()
             self._waiting = 0
-            raw, waiting = _without_half_character(raw)
             raw = clean(raw)
             done, unfinished, consumed, length = [], "", 0, len(self._done)
-            for block in _blocks(raw, self._lists):
-                if block.finished:
+            for block in _blocks(raw + clean(waiting), self._lists):
+                if block.finished and block.end <= len(raw):
                     done.append(block.safe)
                     consumed, self._lists = block.end, block.lists
                     length += len(block.safe)
@@ -115,10 +118,8 @@ class Growing:
 
 
 def _without_half_character(raw: str) -> tuple[str, str]:
-    r"""Split off the end that the next piece may change: half a surrogate pair, ``\r``, an escape
-    sequence.
-    """
-    cut = re.search("(?:[\ud800-\udbff]|\r|\x1b[^a-zA-Z\n]{0,80})\\Z", raw)
+    r"""Split off an end that the next piece may complete: half a pair, ``\r``, an escape."""
+    cut = _HALF.search(raw)
     return (raw[: cut.start()], cut[0]) if cut else (raw, "")
 
 
@@ -199,7 +200,7 @@ def _column(line: str) -> int:
 def _gap(run: str, prefix: str, lists: Lists) -> str:
     """Return a blank line where some renderer may not see the fence that follows a run directly."""
     if ">" in run or ">" in prefix:
-        plain = all(_PLAIN_QUOTE.match(line) for line in run.splitlines())
+        plain = all(_PLAIN_QUOTE.match(line) for line in run.split("\n") if line)
         return "" if plain and re.fullmatch(" ?> ?", prefix) else "\n"
     at_margin = not _lists_at(_column(prefix + "."), lists)
     if prefix.strip() or len(prefix.expandtabs(4)) > 3 or (at_margin and _HAS_ITEM.search(run)):

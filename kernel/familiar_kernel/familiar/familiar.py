@@ -297,10 +297,16 @@ class Familiar(Configurable):
             if turn is None:
                 return  # it was ended here already, because the host was late
             self.finished.append(finished)
+        self._show(turn, finished)
+        turn.done.set_result(finished)
+
+    @staticmethod
+    def _show(turn: Turn, event: TurnEvent) -> None:
+        """Show an event. A view that fails costs what it should have shown, and not the turn."""
         try:
-            turn.view.on_event(finished)
-        finally:
-            turn.done.set_result(finished)
+            turn.view.on_event(event)
+        except Exception:
+            log.exception("an answer could not be shown")
 
     def _finish_here(self, turn: Turn, trouble: Trouble | None) -> None:
         """End a turn without the host: as failed with this trouble, or as stopped."""
@@ -357,10 +363,13 @@ class Familiar(Configurable):
         """
         reply: Future[dict[str, Any]] = Future()
         identifier = str(uuid.uuid4())
-        with self._lock:
-            link = self._linked()
-            self._replies[identifier] = reply
-            link.send(Ask(identifier, what))  # type: ignore[arg-type]
+        try:
+            with self._lock:
+                link = self._linked()
+                self._replies[identifier] = reply
+                link.send(Ask(identifier, what))  # type: ignore[arg-type]
+        except OSError as err:
+            return {"error": str(err)}
         try:
             return reply.result(timeout)
         except FutureTimeoutError:
@@ -392,7 +401,7 @@ class Familiar(Configurable):
                 turn = self._turns.get(getattr(message, "turn", ""))
                 if turn is not None and turn.stop_by is None:
                     turn.begun = True
-                    turn.view.on_event(message)  # type: ignore[arg-type]
+                    self._show(turn, message)  # type: ignore[arg-type]
 
     def _on_end(self, link: Link, stderr: str) -> None:
         trouble = (errors.HOST_DIED if self._ready else errors.NO_HOST).with_details(stderr)
