@@ -84,7 +84,7 @@ def run(effort: Effort, names: list[str]) -> Report:
     ):
         bench = Bench(effort, Path(folder), endpoint)
         for name in names:
-            print(f"{name} ...", file=sys.stderr, flush=True)
+            bench.say(f"{name} ...")
             try:
                 rows += BENCHMARKS[name].measure(bench)
             except Exception as err:

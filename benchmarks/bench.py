@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import os
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .endpoint import Endpoint
@@ -35,11 +36,13 @@ class Bench:
         effort: how much to do.
         folder: an empty folder, deleted after the run; homes of kernels and CLIs go there.
         endpoint: the rehearsal that every contender asks.
+        began: when the run began, in seconds of :func:`time.perf_counter`.
     """
 
     effort: Effort
     folder: Path
     endpoint: Endpoint
+    began: float = field(default_factory=time.perf_counter)
 
     def environment(self, name: str) -> dict[str, str]:
         """Return the environment of a contender's process, with a home of its own.
@@ -71,4 +74,4 @@ class Bench:
 
     def say(self, what: str) -> None:
         """Tell whoever waits what is going on."""
-        print(f"  {what}", file=sys.stderr, flush=True)
+        print(f"{time.perf_counter() - self.began:5.0f} s  {what}", file=sys.stderr, flush=True)

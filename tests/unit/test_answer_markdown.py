@@ -149,7 +149,7 @@ def test_fences(text: str, safe: str) -> None:
         ("tab\tnewline\n", "tab\tnewline\n"),
         ("\ud83d\ude00 \ud83d \ude00", "😀 \ufffd \ufffd"),
         ("user\u202egnp.exe", "user⟦RLO⟧gnp.exe"),
-        ("\u2067عربي\u2069 \u200fسلام", "\u2067عربي\u2069 \u200fسلام"),
+        ("\u2067عربي\u2069 \u200fكتب", "\u2067عربي\u2069 \u200fكتب"),
         ("zero\u200bwidth 👩\u200d🚀 e\u0301", "zero\u200bwidth 👩\u200d🚀 e\u0301"),
     ],
 )
@@ -217,9 +217,11 @@ def test_a_long_answer_is_read_quickly_while_it_grows() -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["`", "` ", "$x ", "$$", "\\[ a = ", "\\", "\\!", "!", "- ", "> ", "](", "]:", "[a]: x\n", "<a ",
-     "![a", "https://", "\\begin{a} ", "](a \"", "```\n", "\x1b]", "\x9d", "\ud800", " \n", "](&#106;",
-     "*", "~~~", "1. ", "|", "\t"],
+    [
+        "`", "` ", "$x ", "$$", "\\[ a = ", "\\", "\\!", "!", "- ", "> ", "](", "]:", "[a]: x\n",
+        "<a ", "![a", "https://", "\\begin{a} ", "](a \"", "```\n", "\x1b]", "\x9d", "\ud800",
+        " \n", "](&#106;", "*", "~~~", "1. ", "|", "\t",
+    ],
 )  # fmt: skip
 def test_no_text_takes_long(piece: str) -> None:
     """A text that is made to be slow takes about as long as its length, not as its square."""

@@ -30,7 +30,7 @@ _TOKEN = re.compile(
     r"|(?P<address>https?://|ftp://|www\.)"
     r"|(?P<double>(?<!\\)\\{2,})(?=[\[(])"
     r"|(?P<single>\\)(?=[\[(])"
-    r"|(?P<environment>(?<!\\)\\+begin)(?=\{)"
+    r"|(?P<environment>(?<!\\)\\+(?:begin|end))(?=\{)"
     r"|(?P<command>\\(?:href|url|style|class|cssId|data|require|includegraphics|bbox|html[a-z]*)(?![a-z]))"
     r"|(?P<escaped>\\(?:[\\`$<\]]|!+))",
     re.IGNORECASE | re.MULTILINE,
@@ -74,6 +74,7 @@ _FORMULA = {
 }
 _ADDRESS = re.compile(r"://|www\.", re.IGNORECASE)
 _ENVIRONMENT = re.compile(r"\\(?P<edge>begin|end)\{(?P<name>[a-z]*\*?)\}", re.IGNORECASE)
+_OPENS_LINE = re.compile(r"\n[ \t>]*(?:\$\$|\\\\[\[(]|\\begin)")
 _FORMULA_UNSAFE = re.compile(
     r"<(?=[A-Za-z/!?])|!(?=\\*\[)|\](?=[(:])"
     r"|\\(?=(?:href|url|style|class|cssId|data|require|includegraphics|bbox|html[a-z]*)(?![a-z]))",
@@ -201,8 +202,8 @@ class _Prose:
             and self._run[:at].rpartition("\n")[2].strip(" \t>") == ""
         ):
             return token  # brackets that were escaped for Markdown's sake
-        body = found[1].strip()
-        if body[-1] == "\\":
+        body = self._laid_out(found[1].strip(), at)
+        if not body or body[-1] == "\\":
             return token
         self._position = found.end()
         self._formulas += 1
@@ -218,16 +219,29 @@ class _Prose:
         return token[: len(token) // 2 * 2] + ("&#91;" if bracket == "[" else "&#40;")
 
     def _environment(self, token: str, at: int) -> str:
-        return self._formula(token.lower(), at) or token[:-5] + " begin"
+        word = token.lstrip("\\")
+        return self._formula(token.lower(), at) or token[: -len(word)] + " " + word
 
     def _formula(self, mark: str, at: int) -> str:
         """Return the formula that begins here, or nothing."""
         found = _FORMULA[mark].match(self._run, at) if mark in _FORMULA else None
         if not found or self._run[at - 1 : at] == "\\" or not _is_closed(found[0], mark):
             return ""
-        self._position = found.end()
-        self._formulas += 1
-        return self._safe_formula(found[0])
+        formula = self._laid_out(found[0], at)
+        if formula:
+            self._position = found.end()
+            self._formulas += 1
+        return self._safe_formula(formula)
+
+    def _laid_out(self, formula: str, at: int) -> str:
+        """Return the formula in as many lines as it may have, or nothing where that is not sure.
+
+        To nbconvert some marks at the beginning of a line open a formula, wherever they are, unless
+        they are in one that began at the margin.
+        """
+        if not _OPENS_LINE.search(formula) or self._run[at - 1 : at] in ("", "\n"):
+            return formula
+        return "" if "%" in formula else re.sub(r"[ \t]*\n[ \t>]*", " ", formula)
 
     def _safe_formula(self, formula: str) -> str:
         """Return a formula that is one for TeX and nothing else for anybody else."""

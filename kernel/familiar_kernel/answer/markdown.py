@@ -40,6 +40,7 @@ _PLAIN_QUOTE = re.compile(r" ?>(?! ?(?:[-+*]|\d+[.)]|    |\t))")
 _HALF = re.compile(
     "(?:[\ud800-\udbff]|\r|\x1b|(?:\x1b\\[|\x9b)[0-?]*[ -/]*|\x1b\\][^\x07\x1b\n]{0,80}\x1b?)\\Z"
 )
+_OPENS_FORMULA = re.compile(r"\\begin\{|\\\\[\[(]")
 _EMPTY = re.compile(r"^[ \t]+$", re.MULTILINE)
 _BLANK = re.compile(r"\n[ \t]*\n")
 _NOT_INFO = re.compile(r"[^\w+#.,:={}\"' /@-]")
@@ -247,6 +248,8 @@ class _Fence:
         info = self._info
         if info.lower().startswith("mermaid") and _ACTIVE_DIAGRAM.search(body):
             info = "text"
+        if _OPENS_FORMULA.search(body) or (self._margin and "$" in body):
+            after = "\n"  # Jupyter looks for formulas in such code, but not beyond a blank line
         longest = max(map(len, re.findall(f"{self._mark[0]}{{3,}}", body)), default=0)
         fence = self._mark[0] * max(len(self._mark), longest + 1)
         safe = f"{self._prefix}{fence}{info}\n{body}{self._margin}{fence}\n{after}"

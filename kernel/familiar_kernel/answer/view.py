@@ -22,6 +22,9 @@ from familiar_kernel.answer.render import final
 from familiar_kernel.answer.transcript import Text, Thinking, Transcript
 from familiar_kernel.familiar.protocol import MessageBegan, Outcome, TurnEvent
 
+_SILENCE = 0.25
+"""Seconds after which a turn that has brought nothing says that it waits: most have words by then,
+and one update less is before them."""
 _COUNT = 1.0
 """Seconds after which a thought shows its length anew."""
 _COUNT_WAITING = 5.0
@@ -129,6 +132,8 @@ class AnswerView:
     def _next_due(self) -> float | None:
         if not self._live or self.transcript.finished:
             return None
+        if not (self._outputs or self.transcript.parts or self.transcript.notice):
+            return self.transcript.began + _SILENCE
         thinks = self._thinks()
         size = min(self._size(), THOUGHT_SHOWN) if thinks else self._size()
         reserve = _THOUGHT_RESERVE if thinks else 0.0
