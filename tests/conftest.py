@@ -8,6 +8,7 @@ A kernel with its host and CLI takes three seconds to start, so the tests of a w
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from importlib import resources
@@ -26,6 +27,38 @@ _LEAD_ELSEWHERE = ("ANTHROPIC_", "CLAUDE_", "FAMILIAR_", "IMAGE_", "JUPYTER_", "
 """Beginnings of the variables by which a person's own settings could reach a test."""
 
 StartKernel = Callable[..., Kernel]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "crowd: loads the machine, and runs while no other test does"
+    )
+
+
+@pytest.fixture(scope="session")
+def _doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    """Two files that all workers lock; see in_turn."""
+    with contextlib.ExitStack() as stack:
+        base = tmp_path_factory.getbasetemp()
+        shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+        door, room = (stack.enter_context(open(shared / n, "a")) for n in ("door", "room"))
+        yield door.fileno(), room.fileno()
+
+
+@pytest.fixture(autouse=True)
+def in_turn(request: pytest.FixtureRequest, _doors: tuple[int, int]) -> Iterator[None]:
+    """Keep a test that loads the machine away from those that measure seconds, on every worker.
+
+    Each test goes through the door into the room. The one that wants the room for itself stays in
+    the door until those inside have left.
+    """
+    door, room = _doors
+    fcntl.flock(door, fcntl.LOCK_EX)
+    crowd = request.node.get_closest_marker("crowd") is not None
+    fcntl.flock(room, fcntl.LOCK_EX if crowd else fcntl.LOCK_SH)
+    fcntl.flock(door, fcntl.LOCK_UN)
+    yield
+    fcntl.flock(room, fcntl.LOCK_UN)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -93,12 +94,28 @@ class FamiliarKernel(IPythonKernel):
         code = content.get("code")
         if isinstance(code, str):
             content["code"] = whole_characters(code)
-        await super().execute_request(stream, ident, parent)
+        with self._interrupts_noted():
+            await super().execute_request(stream, ident, parent)
 
     async def do_execute(self, code: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Execute a cell as ipykernel does, having marked it as the loop's own."""
-        with self.shell.executing(code):
-            reply: dict[str, Any] = await super().do_execute(code, *args, **kwargs)
+        reply: dict[str, Any]
+        try:
+            with self.shell.executing(code), self._interrupts_raised():
+                reply = await super().do_execute(code, *args, **kwargs)
+        except KeyboardInterrupt:
+            # It hit ipykernel's code around the user's, which would end without a reply.
+            reply = {
+                "status": "error",
+                "execution_count": max(0, self.shell.execution_count - 1),
+                "ename": "KeyboardInterrupt",
+                "evalue": "",
+                "traceback": ["KeyboardInterrupt"],
+                "user_expressions": {},
+                "payload": [],
+            }
+            error = {name: reply[name] for name in ("ename", "evalue", "traceback")}
+            self.send_response(self.iopub_socket, "error", error)
         return reply
 
     def do_is_complete(self, code: str) -> dict[str, Any]:  # type: ignore[override]
@@ -131,6 +148,41 @@ class FamiliarKernel(IPythonKernel):
         return reply
 
     # -- interrupts --
+
+    @contextlib.contextmanager
+    def _interrupts_noted(self) -> Iterator[None]:
+        """Note interrupts while ipykernel prepares a cell or sends its reply.
+
+        One that is raised there ends the request without a reply, and the cell waits for ever.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(*_: object) -> None:
+            self.interrupted = True
+
+        self.interrupted = False
+        before = signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+            self.interrupted = False
+
+    @contextlib.contextmanager
+    def _interrupts_raised(self) -> Iterator[None]:
+        """Raise interrupts as KeyboardInterrupt, also one that was noted just before."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     @contextlib.contextmanager
     def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Iterator[None]:

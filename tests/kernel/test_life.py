@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.cli]
 
 WITHIN = 2.0
 """Seconds in which everything must be gone."""
+NO_HANG = 30.0
+"""Seconds in which a failure must be told; a few where nothing else runs."""
 
 
 def family_with_cli(kernel: Kernel) -> list[psutil.Process]:
@@ -188,6 +190,7 @@ def test_many_restarts_and_resets_leak_nothing(fresh_kernel: Kernel) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.crowd
 @pytest.mark.timeout(420)
 def test_twenty_kernels_at_once(start_kernel: StartKernel, tmp_path: Path) -> None:
     """All of them answer, each from its own mind, within the machine's memory."""
@@ -218,7 +221,7 @@ def test_a_cli_that_is_not_there(start_kernel: StartKernel) -> None:
     kernel = start_kernel(env={"FAMILIAR_CLAUDE_CLI": "/nonexistent/claude"})
     began = time.monotonic()
     ran = kernel.run("%claude say hello", timeout=30)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < NO_HANG
     assert ran.reply["content"]["ename"] == "FamiliarError"
     assert ran.told.startswith("The Claude Code CLI was not found.")
     assert "FAMILIAR_CLAUDE_CLI" in ran.told
@@ -243,7 +246,7 @@ def test_a_cli_that_never_answers(start_kernel: StartKernel, tmp_path: Path) -> 
     kernel = start_kernel(f"--Familiar.cli_path={cli}", "--Familiar.start_timeout=3")
     began = time.monotonic()
     ran = kernel.run("%claude say hello", timeout=60)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < NO_HANG
     assert ran.told.startswith("The familiar did not start in time.")
     assert "Familiar.start_timeout" in ran.told
     assert "waiting for nothing" in ran.told  # its stderr is in the details
@@ -273,7 +276,7 @@ def test_a_cli_that_fails_at_once(start_kernel: StartKernel, tmp_path: Path) -> 
     kernel = start_kernel(f"--Familiar.cli_path={cli}", "--Familiar.start_timeout=30")
     began = time.monotonic()
     ran = kernel.run("%claude say hello", timeout=60)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < NO_HANG
     assert ran.reply["content"]["ename"] == "FamiliarError"
     assert "no luck today" in ran.told
     assert "in time" not in ran.told  # it was quick enough
@@ -313,7 +316,7 @@ def test_a_host_that_cannot_start(start_kernel: StartKernel, tmp_path: Path, pyt
     kernel = start_kernel(f"--Familiar.host_python={paths[python]}")
     began = time.monotonic()
     ran = kernel.run("%claude say hello", timeout=60)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < NO_HANG
     assert ran.reply["content"]["ename"] == "FamiliarError", ran.told
     assert "in time" not in ran.told
     if python == "empty":

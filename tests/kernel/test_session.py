@@ -340,7 +340,7 @@ def test_status_of_a_rehearsal(new_mind: Kernel) -> None:
     assert told["Endpoint"].startswith("http://127.0.0.1:")
     assert told["Rehearsal"] == "a script answers, not Claude"
     assert told["claude-agent-sdk"][0].isdigit()
-    assert "claude" in told["Claude Code CLI"]
+    assert told["Path of the CLI"].endswith("claude")
     assert "tokens" in told["Context used"]
     assert " in, " in told["Tokens so far"]
     assert not told["Tokens so far"].startswith("0 in")

@@ -335,6 +335,31 @@ def ended_within(kernel: Kernel, request: str, seconds: float) -> bool:
     return True
 
 
+@pytest.mark.slow
+def test_every_short_cell_is_answered_whatever_interrupts_it(fresh_kernel: Kernel) -> None:
+    """An interrupt may hit the kernel's own code around a cell: the reply comes, and is whole."""
+    kernel = fresh_kernel
+    assert kernel.run("%claude say hello").status == "ok"
+    dice = random.Random(64)
+    cells = {
+        "1 + 1": 0.012,
+        "import asyncio\nawait asyncio.sleep(0.003)": 0.012,
+        "%claude say x": 0.08,
+        "y = ask('say x')": 0.08,
+    }
+    for number in range(200):
+        code, longest = dice.choice(list(cells.items()))
+        request = kernel.execute(code)
+        if dice.random() < 0.5:
+            kernel.until(request, begun)
+        time.sleep(dice.uniform(0, longest))
+        kernel.interrupt()
+        ran = kernel.collect(request, timeout=10)
+        assert ran.status in ("ok", "error"), (number, code)
+    assert said(kernel.run("%claude say we are well")) == "we are well"
+    assert kernel.run("1 + 1").text() == "2"
+
+
 # -- code is interrupted as ever -----------------------------------------------------------------
 
 

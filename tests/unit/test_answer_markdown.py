@@ -126,6 +126,9 @@ def test_inline(text: str, safe: str) -> None:
         ("    ```\n    x\n      y\n    ```\n", "```\nx\n  y\n```\n"),
         ("\t```\n\tx\n\t```\n", "```\nx\n```\n"),
         ("- ```py\n  x\n  ```\n- b", "- ```py\n  x\n  ```\n- b"),
+        # Jupyter takes the dollars of such code for a formula, up to the next blank line.
+        ("- ```\n  echo $A\n  ```\n- b", "- ```\n  echo $A\n  ```\n\n- b"),
+        ("```\n\\begin{a}\n```\nb", "```\n\\begin{a}\n```\n\nb"),
         # A quotation ends its fence.
         ("> ```\n> x\nout", "> ```\n> x\n> ```\n\nout"),
         ("> ```\n> x\n```\nout", "> ```\n> x\n> ```\nout"),

@@ -233,6 +233,8 @@ DISAGREEMENTS = {
     "`$$ <i>` and `$$`": "<code>&#36;&#36; &#60;i&#62;</code> and <code>&#36;&#36;</code>",
     "\\\\[\n```\n\\\\]<b>": "\\\\&#91;\n```\n\\\\]<b>\n```\n",
     "\\\\begin{a}\n```\n\\end{a}<i>": "\\\\ begin{a}\n```\n\\end{a}<i>\n```\n",
+    "y$$\n$$\n```\n<i>$$": "y$$ $$\n```\n<i>$$\n```\n",
+    "```\n\\begin{a}\n```\n\\end{a}": "```\n\\begin{a}\n```\n\n\\ end{a}",
     'http://b\\\\["\\\\]': "http://b\\\\[''\\\\]",
     # Links and pictures behind backslashes, brackets and entities.
     "[r]:)&colon;\n[r]": "[r]&#58;)&colon;\n[r]",

@@ -249,7 +249,9 @@ class _Fence:
         if info.lower().startswith("mermaid") and _ACTIVE_DIAGRAM.search(body):
             info = "text"
         if _OPENS_FORMULA.search(body) or (self._margin and "$" in body):
-            after = "\n"  # Jupyter looks for formulas in such code, but not beyond a blank line
+            # Jupyter looks for formulas in such code, but not beyond a blank line.
+            after = "\n" if self._raw[end : end + 1].strip() else after
+            finished = finished and end < len(self._raw)
         longest = max(map(len, re.findall(f"{self._mark[0]}{{3,}}", body)), default=0)
         fence = self._mark[0] * max(len(self._mark), longest + 1)
         safe = f"{self._prefix}{fence}{info}\n{body}{self._margin}{fence}\n{after}"
