@@ -108,7 +108,7 @@ class Kernel:
 
     def execute(self, code: str, **kwargs: Any) -> str:
         """Send a cell and return its request's id at once; see :meth:`collect`."""
-        return self.client.execute(code, **kwargs)
+        return str(self.client.execute(code, **kwargs))
 
     def collect(self, request: str, timeout: float = CELL_TIMEOUT) -> Ran:
         """Wait until a cell that was sent is done, and return what it brought.

@@ -385,19 +385,12 @@ def test_nbconvert_executes_and_renders(tmp_path: Path) -> None:
     assert "<h6" in page
 
 
-def test_nbconvert_stops_at_a_failing_turn_and_goes_on_where_told(tmp_path: Path) -> None:
+def test_nbconvert_goes_on_behind_failures_that_are_allowed(tmp_path: Path) -> None:
     source = tmp_path / "in.ipynb"
     cells = [new_code_cell(code) for code in ("%claude refuse me", "%claude say *after*")]
     nbformat.write(new_notebook(cells=cells, metadata=NOTEBOOK.metadata), source)
-    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "html", str(source)]
-    stopped = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=CELL_TIMEOUT
-    )
-    assert stopped.returncode != 0
-    assert "The endpoint refused the request" in stopped.stderr
-    subprocess.run(
-        [*command, "--allow-errors"], check=True, capture_output=True, timeout=CELL_TIMEOUT
-    )
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--allow-errors", "--to", "html"]
+    subprocess.run([*command, str(source)], check=True, capture_output=True, timeout=CELL_TIMEOUT)
     page = source.with_suffix(".html").read_text()
     assert "The endpoint refused the request" in page
     assert "<em>after</em>" in page

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -402,12 +403,13 @@ def test_help(kernel: Kernel) -> None:
     assert "%%claude" in told
 
 
-def kernel_info(kernel: Kernel) -> dict:
+def kernel_info(kernel: Kernel) -> dict[str, Any]:
     request = kernel.client.kernel_info()
     while True:
         reply = kernel.client.get_shell_msg(timeout=30)
         if reply["parent_header"].get("msg_id") == request:
-            return reply["content"]
+            content: dict[str, Any] = reply["content"]
+            return content
 
 
 def test_the_banner(kernel: Kernel) -> None:

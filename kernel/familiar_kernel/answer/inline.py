@@ -44,6 +44,11 @@ _HAZARD = re.compile(r"\$\$|\\\\[\[(]|\\begin|~~")
 
 _PATH = r"[^ \t\n()<>`\"'\\$\[\]]*"
 _SIMPLE_LINK = re.compile(rf"\]\({_PATH}(?:\({_PATH}\){_PATH})*(?: +\"[^\"`\\\n<$\[\]]*\")?\)")
+_OPEN_LABEL = re.compile(
+    r"^(?P<lead>[ \t>]*(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*)\[(?=(?:\\.|[^\[\]\\])*\Z)",
+    re.MULTILINE | re.DOTALL,
+)
+_ABBREVIATION = re.compile(r"^(?P<lead>[ \t>]*(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*\*)\[", re.MULTILINE)
 _SURE_DEFINITION = re.compile(
     # Words that no renderer takes for a definition, or a definition that ends with its line.
     r"\]:[ \t]+(?:[^\s<]\S*[ \t]+[^\s\"'(]"
@@ -98,12 +103,22 @@ def code_span(text: str) -> str:
 
 def safe_prose(run: str) -> str:
     """Return clean Markdown without fences and without blank lines inside, made safe."""
-    if not _TOKEN.search(run):
-        return run
-    try:
-        return _Prose(run, as_html=False).safe()
-    except _Doubt:
-        return _Prose(run, as_html=True).safe()
+    if _TOKEN.search(run):
+        try:
+            run = _Prose(run, as_html=False).safe()
+        except _Doubt:
+            run = _Prose(run, as_html=True).safe()
+    return _without_open_labels(run) if "[" in run else run
+
+
+def _without_open_labels(run: str) -> str:
+    """Return the run with no "[" that could begin a definition and is not closed in it.
+
+    To marked and to nbconvert a definition's label may go on over blank lines and into code.
+    """
+    last = run.rfind("]")
+    run = _ABBREVIATION.sub(lambda m: m[0] if m.end() <= last else f"{m['lead']}&#91;", run)
+    return _OPEN_LABEL.sub(r"\g<lead>&#91;", run)
 
 
 class _Doubt(Exception):
@@ -220,7 +235,8 @@ class _Prose:
 
     def _environment(self, token: str, at: int) -> str:
         word = token.lstrip("\\")
-        return self._formula(token.lower(), at) or token[: -len(word)] + " " + word
+        shown = (len(token) - len(word) + 1) // 2  # Markdown shows two backslashes as one
+        return self._formula(token.lower(), at) or "&#92;" * shown + word
 
     def _formula(self, mark: str, at: int) -> str:
         """Return the formula that begins here, or nothing."""

@@ -41,6 +41,7 @@ _HALF = re.compile(
     "(?:[\ud800-\udbff]|\r|\x1b|(?:\x1b\\[|\x9b)[0-?]*[ -/]*|\x1b\\][^\x07\x1b\n]{0,80}\x1b?)\\Z"
 )
 _OPENS_FORMULA = re.compile(r"\\begin\{|\\\\[\[(]")
+_SPACE = re.compile(r"[ \t]*")
 _EMPTY = re.compile(r"^[ \t]+$", re.MULTILINE)
 _BLANK = re.compile(r"\n[ \t]*\n")
 _NOT_INFO = re.compile(r"[^\w+#.,:={}\"' /@-]")
@@ -250,8 +251,10 @@ class _Fence:
             info = "text"
         if _OPENS_FORMULA.search(body) or (self._margin and "$" in body):
             # Jupyter looks for formulas in such code, but not beyond a blank line.
-            after = "\n" if self._raw[end : end + 1].strip() else after
-            finished = finished and end < len(self._raw)
+            rest = _SPACE.match(self._raw, end)
+            following = self._raw[rest.end() : rest.end() + 1] if rest else ""
+            after = "\n" if following not in ("", "\n") else after
+            finished = finished and following != ""
         longest = max(map(len, re.findall(f"{self._mark[0]}{{3,}}", body)), default=0)
         fence = self._mark[0] * max(len(self._mark), longest + 1)
         safe = f"{self._prefix}{fence}{info}\n{body}{self._margin}{fence}\n{after}"
