@@ -61,3 +61,16 @@ class TurnStopped(KeyboardInterrupt):
 
     def _render_traceback_(self) -> list[str]:
         return [f"{_BOLD}Stopped.{_OFF} The text so far is kept, and so is the conversation."]
+
+
+class _Plain(Exception):
+    def _render_traceback_(self) -> list[str]:
+        return [f"{_BOLD}{line}{_OFF}" for line in wrapped(str(self))]
+
+
+class AskTypeError(_Plain, TypeError):
+    """``ask`` was given an argument of a type that it does not take."""
+
+
+class AskValueError(_Plain, ValueError):
+    """``ask`` was given a value that it does not take, such as an empty prompt."""

@@ -18,6 +18,7 @@ from ipykernel.ipkernel import IPythonKernel
 from traitlets import Bool, Instance, List, Type, Unicode, default
 
 from . import commands
+from .familiar.errors import TroubleError
 from .familiar.familiar import Familiar, whole_characters
 from .outputs import OutputWatch
 from .prompts import Prompts
@@ -65,7 +66,7 @@ class FamiliarKernel(IPythonKernel):
     def _boot_familiar(self) -> None:
         try:
             self.familiar.boot()
-        except OSError:
+        except (OSError, TroubleError):
             # No process or descriptor to be had: the kernel is of use without a familiar, and the
             # first prompt tries again and says what is wrong.
             self.log.exception("the familiar's host could not be started")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 _DELIMITER = b"<IDS|MSG>"
 _MSG_ID = re.compile(rb'"msg_id":\s*"([^"]*)"')
 _SHOWS = re.compile(rb'"msg_type":\s*"(?:stream|display_data|execute_result|error)"')
+_IDLE = re.compile(rb'"execution_state":\s*"idle"')
 _CELLS_KEPT = 64
+"""Cells that are over of which it is known whose outputs they show."""
+_CELLS_KNOWN = 20_000
+"""Cells that are over of which it is known that they show something."""
+_SOMEBODY: frozenset[object] = frozenset({None})
 
 
 class OutputWatch:
@@ -35,9 +41,10 @@ class OutputWatch:
         self._send: Callable[..., None] = iopub_thread.send_multipart
         self._lock = threading.RLock()
         self._sender = threading.local()
-        self._owners: dict[bytes, set[object]] = {}
+        self._owners: dict[bytes, set[object] | frozenset[object]] = {}
         """By the cell's request id: who has shown something in it; None stands for the user's
         code."""
+        self._over: deque[bytes] = deque()
         self._unreadable = False
         iopub_thread.send_multipart = self._look_and_send
 
@@ -69,16 +76,26 @@ class OutputWatch:
                 cell = _MSG_ID.search(parent)
                 if cell is not None:
                     self._note(cell[1])
+            elif b'"status"' in header and _IDLE.search(message[start + 5]):
+                cell = _MSG_ID.search(parent)
+                if cell is not None and cell[1] in self._owners:
+                    self._forget(cell[1])
             elif b"msg_type" not in header:
                 self._unreadable = True
         except (AttributeError, IndexError, TypeError, ValueError):
             self._unreadable = True
 
     def _note(self, cell: bytes) -> None:
-        owners = self._owners.setdefault(cell, set())
-        owners.add(getattr(self._sender, "owner", None))
-        if len(self._owners) > _CELLS_KEPT:
-            del self._owners[next(iter(self._owners))]
+        owner = getattr(self._sender, "owner", None)
+        self._owners[cell] = {owner, *self._owners.get(cell, ())}
+
+    def _forget(self, over: bytes) -> None:
+        """Note that a cell is over, and forget who showed what in the oldest that are."""
+        self._over.append(over)
+        if len(self._over) > _CELLS_KEPT:
+            self._owners[self._over[-_CELLS_KEPT - 1]] = _SOMEBODY
+        if len(self._over) > _CELLS_KNOWN:
+            self._owners.pop(self._over.popleft(), None)
 
 
 class CellOutputs:

@@ -20,7 +20,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.error import UsageError
 
 from . import commands
-from .exceptions import FamiliarError, TurnStopped, wrapped
+from .exceptions import AskTypeError, AskValueError, FamiliarError, TurnStopped, wrapped
 from .familiar.errors import NO_START, Trouble, TroubleError
 from .familiar.familiar import EFFORTS, Familiar, Turn
 from .familiar.protocol import Notice, TurnFinished
@@ -75,17 +75,17 @@ class Prompts:
             KeyboardInterrupt: it was stopped; the text so far is kept.
         """
         if not isinstance(prompt, str):
-            raise TypeError(
+            raise AskTypeError(
                 f"ask() takes the prompt as a str, not {type(prompt).__name__}; try ask(str(...))"
             )
         if not prompt.strip():
-            raise ValueError('the prompt is empty; ask("what you want to know")')
+            raise AskValueError('the prompt is empty; ask("what you want to know")')
         if effort is not None and effort not in EFFORTS:
-            raise ValueError(f"effort cannot be {effort!r}; it is one of {', '.join(EFFORTS)}")
+            raise AskValueError(f"effort cannot be {effort!r}; it is one of {', '.join(EFFORTS)}")
         for name, value, wanted in (("model", model, str), ("thinking", thinking, bool)):
             if not isinstance(value, wanted | None):
                 given = type(value).__name__
-                raise TypeError(f"ask() takes {name} as a {wanted.__name__}, not {given}")
+                raise AskTypeError(f"ask() takes {name} as a {wanted.__name__}, not {given}")
         options = {"model": model, "effort": effort, "thinking": thinking}
         return self._ask(
             prompt, {name: value for name, value in options.items() if value is not None}
@@ -116,9 +116,9 @@ class Prompts:
         self._conclude(turn)
 
     def stop_outside_main_thread(self) -> None:
-        """Stop the turns of subshells. Safe to call from any thread."""
+        """Stop the turns of subshells and of the user's own threads. For any thread to call."""
         for turn in self._familiar.turns():
-            if turn.thread.name.startswith("subshell-"):
+            if turn.thread is not threading.main_thread():
                 self._familiar.stop(turn)
 
     # -- one turn --
@@ -167,7 +167,7 @@ class Prompts:
         except OSError as err:
             raise FamiliarError(NO_START.with_details(str(err))) from err
         if not self._familiar.ready:
-            view.on_event(Notice(turn.id, "Waking up…"))
+            self._familiar.show(turn, Notice(turn.id, "Waking up…"))
         try:
             yield turn
         finally:
@@ -191,7 +191,7 @@ class Prompts:
 
         view = turn.view
         assert isinstance(view, AnswerView)
-        view.close()  # nothing to do but where the link's thread was late with the end
+        view.close()  # nothing to do but where the view has failed
         asked_in = self._cell
         return Answer.from_transcript(view.transcript, lambda: self._cell == asked_in)
 

@@ -17,10 +17,10 @@ class Thread:
         self.sent.append(message)
 
 
-def message(kind: str, cell: str) -> list[bytes]:
+def message(kind: str, cell: str, content: bytes = b"{}") -> list[bytes]:
     header = f'{{"msg_id": "m", "msg_type": "{kind}"}}'.encode()
     parent = f'{{"msg_id": "{cell}", "msg_type": "execute_request"}}'.encode()
-    return [b"topic", b"<IDS|MSG>", b"signature", header, parent, b"{}", b"{}"]
+    return [b"topic", b"<IDS|MSG>", b"signature", header, parent, b"{}", content]
 
 
 def test_what_the_user_s_code_shows_is_not_the_answer_s() -> None:
@@ -82,10 +82,14 @@ def test_what_cannot_be_read_counts_as_somebody_else_s_everywhere() -> None:
     assert not watch.owned("a", object())
 
 
-def test_only_the_latest_cells_are_remembered() -> None:
+def test_a_cell_that_runs_is_remembered_whatever_others_show() -> None:
     thread = Thread()
     watch = OutputWatch(thread)
-    for number in range(1000):
+    thread.send_multipart(message("stream", "runs"))
+    for number in range(30_000):
         thread.send_multipart(message("stream", f"cell {number}"))
-    assert len(watch._owners) < 100
-    assert not watch.owned("cell 999", object())
+        thread.send_multipart(message("status", f"cell {number}", b'{"execution_state": "idle"}'))
+    assert not watch.owned("runs", object())
+    assert not watch.owned("cell 29999", object())
+    assert not watch.owned("cell 25000", object())
+    assert len(watch._owners) < 25_000

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import uuid
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,7 +56,7 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
 class View(Protocol):
-    """Where a turn shows. Its methods are called in the link's thread only."""
+    """Where a turn shows. Its methods are called from any thread, so a view has a lock."""
 
     def on_event(self, event: TurnEvent) -> None:
         """Take in an event; after TurnFinished no other call comes."""
@@ -78,6 +78,10 @@ class Turn:
         self.at = time.monotonic()
         self.begun = False
         """Whether anything of it has come from a host."""
+        self.shows = True
+        """Whether its view works."""
+        self.link: Link | None = None
+        """The link to the host that runs it."""
         self.thread = threading.current_thread()
         self.stop_by: float | None = None
         self.done: Future[TurnFinished] = Future()
@@ -159,9 +163,8 @@ class Familiar(Configurable):
         self._lock = threading.RLock()
         self._link: Link | None = None
         self._link_started = 0.0
-        self._ready = False
         self._turns: dict[str, Turn] = {}
-        self._replies: dict[str, Future[dict[str, Any]]] = {}
+        self._replies: dict[str, tuple[Link, Future[dict[str, Any]]]] = {}
         self._idle_since = time.monotonic()
         self._closed = False
 
@@ -174,12 +177,12 @@ class Familiar(Configurable):
             return "asleep"
         if self._turns:
             return "working"
-        return "ready" if self._ready else "starting"
+        return "ready" if self.ready else "starting"
 
     @property
     def ready(self) -> bool:
         """Whether a host serves, so that a prompt goes straight to Claude."""
-        return self._ready
+        return self._link is not None and self._link.ready
 
     def boot(self) -> None:
         """Start the session in the background. Called once, when the kernel is ready to serve."""
@@ -192,13 +195,17 @@ class Familiar(Configurable):
             self._closed = True
             if self._link is not None:
                 self._link.close()
+            replies = list(self._replies.values())
+        for turn in self.turns():
+            self._finish_here(turn, None)
+        for _, reply in replies:
+            _answer(reply, {"error": "the kernel is shutting down"})
 
     def _linked(self) -> Link:
         with self._lock:
             if self._closed:
-                raise RuntimeError("the kernel is shutting down")
+                raise errors.TroubleError(Trouble("closed", "The kernel is shutting down."))
             if self._link is None or not self._link.alive:
-                self._ready = False
                 self._link_started = time.monotonic()
                 self._idle_since = self._link_started
                 self._link = Link(
@@ -245,6 +252,7 @@ class Familiar(Configurable):
             view: where the answer shows.
 
         Raises:
+            OSError: no host could be started.
             errors.TroubleError: the prompt is longer than ``max_prompt_bytes``, or this process was
             forked off
                 the kernel's.
@@ -271,6 +279,7 @@ class Familiar(Configurable):
             link = self._linked()
             self.number += 1
             turn = Turn(Prompt(str(uuid.uuid4()), text, options, self.number), view)
+            turn.link = link
             self._turns[turn.id] = turn
             link.send(turn.prompt)
         return turn
@@ -297,16 +306,35 @@ class Familiar(Configurable):
             if turn is None:
                 return  # it was ended here already, because the host was late
             self.finished.append(finished)
-        self._show(turn, finished)
+        self.show(turn, finished)
         turn.done.set_result(finished)
 
     @staticmethod
-    def _show(turn: Turn, event: TurnEvent) -> None:
-        """Show an event. A view that fails costs what it should have shown, and not the turn."""
+    def show(turn: Turn, event: TurnEvent) -> None:
+        """Show an event. A view that fails shows no more until the end, and the turn goes on."""
+        if not turn.shows and not isinstance(event, TurnFinished):
+            return
         try:
             turn.view.on_event(event)
         except Exception:
+            turn.shows = False
             log.exception("an answer could not be shown")
+
+    @staticmethod
+    def _tick(turn: Turn, now: float) -> float | None:
+        """Have a view do what is due, and return when it is to be called next."""
+        if not turn.shows:
+            return None
+        try:
+            due = turn.view.next_due()
+            if due is not None and due <= now:
+                turn.view.tick()
+                due = turn.view.next_due()
+        except Exception:
+            turn.shows = False
+            log.exception("an answer could not be shown")
+            return None
+        return due
 
     def _finish_here(self, turn: Turn, trouble: Trouble | None) -> None:
         """End a turn without the host: as failed with this trouble, or as stopped."""
@@ -366,9 +394,9 @@ class Familiar(Configurable):
         try:
             with self._lock:
                 link = self._linked()
-                self._replies[identifier] = reply
+                self._replies[identifier] = (link, reply)
                 link.send(Ask(identifier, what))  # type: ignore[arg-type]
-        except OSError as err:
+        except (OSError, errors.TroubleError) as err:
             return {"error": str(err)}
         try:
             return reply.result(timeout)
@@ -377,6 +405,8 @@ class Familiar(Configurable):
         finally:
             with self._lock:
                 self._replies.pop(identifier, None)
+                self._idle_since = time.monotonic()
+            link.wake()
 
     # -- called in the link's thread --
 
@@ -386,7 +416,8 @@ class Familiar(Configurable):
                 self._finish(message)
             case Ready(facts=facts):
                 self.facts = facts
-                self._ready = True
+                if self._link is not None:
+                    self._link.ready = True
                 if facts.get("connected"):
                     self.trouble = None
             case HostFailed(error=error):
@@ -394,40 +425,40 @@ class Familiar(Configurable):
                 log.info("the familiar: %s %s", self.trouble.message, self.trouble.details)
             case Reply(id=identifier, value=value):
                 with self._lock:
-                    reply = self._replies.get(identifier)
-                if reply is not None:
-                    reply.set_result(value)
+                    asked = self._replies.get(identifier)
+                if asked is not None:
+                    _answer(asked[1], value)
             case _:
                 turn = self._turns.get(getattr(message, "turn", ""))
                 if turn is not None and turn.stop_by is None:
                     turn.begun = True
-                    self._show(turn, message)  # type: ignore[arg-type]
+                    self.show(turn, message)  # type: ignore[arg-type]
 
     def _on_end(self, link: Link, stderr: str) -> None:
-        trouble = (errors.HOST_DIED if self._ready else errors.NO_HOST).with_details(stderr)
-        was_ready = self._ready
+        trouble = (errors.HOST_DIED if link.ready else errors.NO_HOST).with_details(stderr)
         with self._lock:
-            turns = self.turns()
-            replies = list(self._replies.values())
+            # Another host may have been started meanwhile; what it runs is none of this one's.
+            turns = [turn for turn in self.turns() if turn.link is link]
+            replies = [reply for asked, reply in self._replies.values() if asked is link]
             if self._link is link:
                 self._link = None
-                self._ready = False
         # A turn of which nothing had come was not begun by anybody: another host may.
-        again = [turn for turn in turns if was_ready and not turn.begun and turn.stop_by is None]
         for turn in turns:
-            if turn not in again or not self._begin_again(turn):
+            again = link.ready and not turn.begun and turn.stop_by is None
+            if not (again and self._begin_again(turn)):
                 self._finish_here(turn, None if turn.stop_by is not None else trouble)
         for reply in replies:
-            with contextlib.suppress(Exception):  # it has its answer already
-                reply.set_result({"error": trouble.message})
+            _answer(reply, {"error": trouble.message})
         log.info("the familiar's host ended: %s", stderr[-500:] or "(nothing on stderr)")
 
     def _begin_again(self, turn: Turn) -> bool:
         """Send a turn to another host, once; return whether it was."""
         turn.begun = True
         try:
-            self._linked().send(turn.prompt)
-        except (OSError, RuntimeError):
+            with self._lock:
+                turn.link = self._linked()
+                turn.link.send(turn.prompt)
+        except (OSError, errors.TroubleError):
             log.exception("no other host could be started")
             return False
         return True
@@ -445,18 +476,15 @@ class Familiar(Configurable):
                 else:
                     due.append(turn.stop_by)
                 continue
-            if not self._ready:
+            if not self.ready:
                 if now >= start_by:
                     self._finish_here(turn, errors.LATE)
                     continue
                 due.append(start_by)
-            view_due = turn.view.next_due()
-            if view_due is not None and view_due <= now:
-                turn.view.tick()
-                view_due = turn.view.next_due()
+            view_due = self._tick(turn, now)
             if view_due is not None:
                 due.append(view_due)
-        if not turns and self.hibernate_after and self._ready:
+        if not (turns or self._replies) and self.hibernate_after and self.ready:
             sleep_at = self._idle_since + self.hibernate_after
             if now >= sleep_at:
                 self._hibernate()
@@ -466,12 +494,17 @@ class Familiar(Configurable):
 
     def _hibernate(self) -> None:
         with self._lock:
-            if self._turns or self._link is None:
+            if self._turns or self._replies or self._link is None:
                 return
             log.info("the familiar hibernates after %.0f s without a prompt", self.hibernate_after)
             self._link.close()
             self._link = None
-            self._ready = False
+
+
+def _answer(reply: Future[dict[str, Any]], value: dict[str, Any]) -> None:
+    """Give a question its answer, unless it has one."""
+    with contextlib.suppress(InvalidStateError):
+        reply.set_result(value)
 
 
 def whole_characters(text: str) -> str:

@@ -34,6 +34,7 @@ from .protocol import (
     HostFailed,
     Interrupt,
     Message,
+    Outcome,
     Prompt,
     ProtocolError,
     Ready,
@@ -139,13 +140,22 @@ class Host:
     def _interrupt(self, turn: str) -> None:
         prompt = self._waiting.pop(turn, None)
         if prompt is not None:
-            self.send(
-                TurnFinished(
-                    turn, "stopped", number=prompt.number, session_id=self._session.session_id
-                )
-            )
+            self.send(self._not_begun(prompt, "stopped"))
         else:
             self._session.stop(turn)
+
+    def _not_begun(
+        self, prompt: Prompt, outcome: Outcome, trouble: Trouble | None = None
+    ) -> TurnFinished:
+        """Return the end of a turn that never came to Claude."""
+        return TurnFinished(
+            prompt.turn,
+            outcome,
+            error=trouble.as_dict() if trouble else None,
+            number=prompt.number,
+            session_id=self._session.session_id,
+            rehearsal=bool(self._start.settings.get("rehearsal")),
+        )
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)
@@ -189,11 +199,7 @@ class Host:
             prompt = await self._queue.get()
             if isinstance(prompt, Prompt):
                 self._waiting.pop(prompt.turn, None)
-                self.send(
-                    TurnFinished(
-                        prompt.turn, "failed", error=trouble.as_dict(), number=prompt.number
-                    )
-                )
+                self.send(self._not_begun(prompt, "failed", trouble))
 
     async def _connect_quietly(self) -> None:
         """Connect; a failure is told for the status, and the next prompt tries again."""
@@ -266,7 +272,6 @@ class Host:
             "cli_version": await asyncio.to_thread(cli_version, self._settings.cli_path),
             "sign_in": await self._sign_in(),
             "context": await self._session.context_usage(),
-            "cost_usd": self._session.cost_usd,
             "memory": _memory(),
         }
 

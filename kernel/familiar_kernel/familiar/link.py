@@ -66,6 +66,8 @@ class Link:
         self._outgoing: deque[bytes] = deque([encode(start)])
         self._stderr = b""
         self._closing = False
+        self.ready = False
+        """Whether the host has said that it is; set by whoever reads its messages."""
         self._pid = os.getpid()
         # A line of its own wakes the thread: it must work from any thread and from a signal
         # handler.
@@ -88,7 +90,11 @@ class Link:
         self._socket = ours
         ours.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="familiar-link", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as err:  # no more threads to be had
+            self.process.kill()
+            raise OSError(str(err)) from err
 
     @property
     def alive(self) -> bool:
@@ -113,11 +119,6 @@ class Link:
         """End the link; the host ends with it. Returns at once; the thread sees to what is left."""
         self._closing = True
         self.wake()
-
-    def wait(self, timeout: float) -> bool:
-        """Wait until the host is gone; return whether it is."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
 
     # -- the thread --
 
@@ -153,7 +154,7 @@ class Link:
             ):
                 if key.fileobj is self._socket:
                     if mask & selectors.EVENT_WRITE:
-                        outgoing = outgoing[self._socket.send(outgoing) :]
+                        outgoing = self._send_some(outgoing)
                     if mask & selectors.EVENT_READ and not self._receive(incoming):
                         return
                 elif key.fileobj is stderr:
@@ -161,6 +162,17 @@ class Link:
                         selector.unregister(stderr)
                 else:
                     os.read(self._wake_read, 4096)
+
+    def _send_some(self, outgoing: memoryview) -> memoryview:
+        """Send what the socket takes, and return what is left."""
+        try:
+            return outgoing[self._socket.send(outgoing) :]
+        except BlockingIOError:
+            return outgoing
+        except OSError:
+            # The host is gone. What it still said is read, and the end of that ends the link.
+            self._outgoing.clear()
+            return memoryview(b"")
 
     def _receive(self, incoming: bytearray) -> bool:
         """Take in what has come; return False at the end of the link."""

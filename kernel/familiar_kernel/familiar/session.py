@@ -90,7 +90,8 @@ class Settings:
 class Session:
     """One Claude session.
 
-    All its methods run in one asyncio task, the host's serving task, but for :meth:`stop`.
+    All its methods run in one asyncio task, the host's serving task, but for :meth:`stop` and
+    :meth:`context_usage`.
     """
 
     def __init__(
@@ -99,7 +100,6 @@ class Session:
         self.session_id = session_id
         self.settings = settings
         self.rehearsal = rehearsal
-        self.cost_usd = 0.0
         self._exists = exists
         self._client: ClaudeSDKClient | None = None
         self._client_settings = settings
@@ -127,8 +127,14 @@ class Session:
         """
         wanted = wanted or self.settings
         if self.connected and wanted.at_start() == self._client_settings.at_start():
-            await self._choose_model(wanted)
-            return
+            try:
+                async with asyncio.timeout(STOP_DEADLINE):
+                    await self._choose_model(wanted)
+            except Exception as err:
+                # The SDK raises plain Exception here. A new CLI gets the model at its start.
+                log.info("the CLI did not take the model: %s", err)
+            else:
+                return
         await self.disconnect()
         # What is known of the session may be wrong in both directions (a first turn that was killed
         # leaves one behind; one that failed early leaves none), so a refusal is answered by trying
@@ -398,7 +404,6 @@ class Session:
             return None
         cost = max(0.0, result.total_cost_usd - self._cost_of_client)
         self._cost_of_client = result.total_cost_usd
-        self.cost_usd += cost
         return cost
 
     # -- questions about the session --
