@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     made.add_argument(
-        "--quick", action="store_true", help="a third of everything: less than 90 seconds"
+        "--quick",
+        action="store_true",
+        help="a part of everything, about a minute on an idle machine",
     )
     made.add_argument("--smoke", action="store_true", help="once each, only to see that they work")
     made.add_argument(

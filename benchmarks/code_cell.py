@@ -18,7 +18,7 @@ BATCH = 25
 
 def measure(bench: Bench) -> Iterator[Row]:
     """Run the same cells in both kernels in turn, each first as often as the other."""
-    batches = bench.effort.of(full=24, quick=6, smoke=1)
+    batches = bench.effort.of(full=24, quick=4, smoke=1)
     with running(bench, OURS) as mine, running(bench, PLAIN) as plain:
         for what, code in CELLS.items():
             bench.say(f"{what}: {batches * BATCH} times in each kernel")

@@ -19,7 +19,7 @@ SLEEP = "import time\nprint('word', flush=True)\ntime.sleep(60)"
 
 def measure(bench: Bench) -> Iterator[Row]:
     """Interrupt both in turn, each at a random moment after its first words."""
-    rounds = bench.effort.of(full=40, quick=10, smoke=2)
+    rounds = bench.effort.of(full=40, quick=8, smoke=2)
     moments = random.Random(5)
     ours: list[float] = []
     peer: list[float] = []

@@ -18,7 +18,7 @@ NAME = "life"
 
 def measure(bench: Bench) -> Iterator[Row]:
     """Begin from nothing, in turn: our kernel, a bare client, a CLI."""
-    rounds = bench.effort.of(full=4, quick=2, smoke=1)
+    rounds = bench.effort.of(full=4, quick=1, smoke=1)
     ready: list[float] = []
     cold: list[float] = []
     connected: list[float] = []

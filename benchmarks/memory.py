@@ -19,7 +19,7 @@ SETTLE = 1.0
 
 def measure(bench: Bench) -> Iterator[Row]:
     """Start both kernels side by side, run a code cell in each, and look at their processes."""
-    rounds = bench.effort.of(full=5, quick=2, smoke=1)
+    rounds = bench.effort.of(full=5, quick=1, smoke=1)
     ours: dict[str, list[float]] = {}
     peer: dict[str, list[float]] = {}
     family: list[float] = []

@@ -1,6 +1,13 @@
 """``python -m familiar_kernel -f CONNECTION_FILE`` runs one kernel; a front end starts it so."""
 
-from familiar_kernel.app import FamiliarKernelApp
+import os
+import sys
 
 if __name__ == "__main__":
+    # Python has put the notebook's folder first; a queue.py in it would be taken for the standard
+    # library's. IPython puts it back once everything is loaded.
+    if sys.path and sys.path[0] in ("", os.getcwd()):
+        del sys.path[0]
+    from familiar_kernel.app import FamiliarKernelApp
+
     FamiliarKernelApp.launch_instance()

@@ -41,6 +41,9 @@ class FamiliarKernel(IPythonKernel):
     )
     interrupted = False
     """An interrupt of an awaiting cell has come, and its loop has not seen it yet."""
+    _interrupts_asked = 0
+    _asked_at_busy = 0
+    """How many interrupts had been asked for when the latest request became "busy"."""
     quiet_banner = Bool(False, help="Leave the familiar's lines out of the banner.").tag(
         config=True
     )
@@ -150,20 +153,31 @@ class FamiliarKernel(IPythonKernel):
 
     # -- interrupts --
 
+    def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
+        """Publish a status; from "busy" on, an interrupt is meant for the request."""
+        if status == "busy" and channel == "shell" and self._in_main_thread():
+            self._asked_at_busy = self._interrupts_asked
+        super()._publish_status(status, channel, parent)
+
+    @staticmethod
+    def _in_main_thread() -> bool:
+        return threading.current_thread() is threading.main_thread()
+
     @contextlib.contextmanager
     def _interrupts_noted(self) -> Iterator[None]:
         """Note interrupts while ipykernel prepares a cell or sends its reply.
 
         One that is raised there ends the request without a reply, and the cell waits for ever.
         """
-        if threading.current_thread() is not threading.main_thread():
+        if not self._in_main_thread():
             yield
             return
 
         def note(*_: object) -> None:
             self.interrupted = True
 
-        self.interrupted = False
+        # One that came since the request is "busy" was ignored by the idle kernel's handler.
+        self.interrupted = self._interrupts_asked > self._asked_at_busy
         before = signal.signal(signal.SIGINT, note)
         try:
             yield
@@ -174,7 +188,7 @@ class FamiliarKernel(IPythonKernel):
     @contextlib.contextmanager
     def _interrupts_raised(self) -> Iterator[None]:
         """Raise interrupts as KeyboardInterrupt, also one that was noted just before."""
-        if threading.current_thread() is not threading.main_thread():
+        if not self._in_main_thread():
             yield
             return
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -209,5 +223,6 @@ class FamiliarKernel(IPythonKernel):
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Interrupt the main thread's cell, and the turns of subshells, which no signal reaches."""
+        self._interrupts_asked += 1
         self.shell.familiar.stop_outside_main_thread()
         await super().interrupt_request(stream, ident, parent)

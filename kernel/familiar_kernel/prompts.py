@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from .kernel import FamiliarKernel
 
 
+SIGNAL_POLL = 0.1
+"""Seconds after which a signal that did not wake the main thread is seen all the same."""
+
+
 class Prompts:
     """The ways to talk to one kernel's familiar; the shell knows it as
     ``get_ipython().familiar``."""
@@ -116,9 +120,10 @@ class Prompts:
         self._conclude(turn)
 
     def stop_outside_main_thread(self) -> None:
-        """Stop the turns of subshells and of the user's own threads. For any thread to call."""
+        """Stop the turns of subshells, for any thread to call. Those of the user's own threads go
+        on, as whatever else such a thread does."""
         for turn in self._familiar.turns():
-            if turn.thread is not threading.main_thread():
+            if turn.thread.name.startswith("subshell-"):
                 self._familiar.stop(turn)
 
     # -- one turn --
@@ -138,7 +143,11 @@ class Prompts:
     def _ask(self, text: str, options: dict[str, Any]) -> Answer:
         with self._interrupts() as interrupts, self._showing(text, options) as turn:
             interrupts.stop(turn)
-            turn.done.result()
+            while not turn.done.done():
+                # Not for ever at once: a signal that comes just before the wait does not end it,
+                # and its handler runs only when Python does.
+                with contextlib.suppress(TimeoutError):
+                    turn.done.result(SIGNAL_POLL)
         answer = self._conclude(turn)
         if interrupts.came:  # too late to stop this turn, but a loop around it is to end
             raise TurnStopped(answer)

@@ -83,7 +83,8 @@ def test_nothing_outlives_a_kernel_that_is_starting(start_kernel: StartKernel) -
         time.sleep(moment)
         family = kernel.family()
         kill(psutil.Process(kernel.pid))
-        assert not gone(family, within=WITHIN), moment
+        # A host whose interpreter is still starting cannot look around yet.
+        assert not gone(family, within=WITHIN + 3), moment
 
 
 def test_nothing_outlives_a_kernel_that_is_stopped_dead(fresh_kernel: Kernel) -> None:
@@ -242,10 +243,10 @@ def test_a_cli_that_never_answers(start_kernel: StartKernel, tmp_path: Path) -> 
     cli = program(
         tmp_path / "claude", "#!/bin/sh\necho 'waiting for nothing' >&2\nexec sleep 600\n"
     )
-    kernel = start_kernel(f"--Familiar.cli_path={cli}", "--Familiar.start_timeout=1")
+    kernel = start_kernel(f"--Familiar.cli_path={cli}", "--Familiar.start_timeout=2")
     began = time.monotonic()
     ran = kernel.run("%claude say hello", timeout=60)
-    assert time.monotonic() - began < NO_HANG
+    assert time.monotonic() - began < 2 + 8  # the deadline, once, and the host's own start
     assert ran.told.startswith("The familiar did not start in time.")
     assert "Familiar.start_timeout" in ran.told
     assert "waiting for nothing" in ran.told  # its stderr is in the details

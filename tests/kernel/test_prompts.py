@@ -370,18 +370,25 @@ def test_out_and_in(kernel: Kernel) -> None:
     assert not kernel.value(f"{count} in Out")
 
 
+ERRORS = "__import__('familiar_kernel.exceptions').exceptions"
+
+
 @pytest.mark.parametrize("value", ["1", "None", "b'bytes'", "['a']", "object()"])
 def test_ask_takes_text(kernel: Kernel, value: str) -> None:
     ran = kernel.run(f"ask({value})")
-    assert ran.reply["content"]["ename"] == "TypeError"
+    assert ran.reply["content"]["ename"] == "AskTypeError"
     assert "str" in ran.reply["content"]["evalue"]
+    assert ran.error.startswith("ask() takes")
+    assert kernel.value(f"issubclass({ERRORS}.AskTypeError, TypeError)")
 
 
 @pytest.mark.parametrize("value", ["''", "' '", r"'\n\t '"])
 def test_ask_wants_some_text(kernel: Kernel, value: str) -> None:
     ran = kernel.run(f"ask({value})")
-    assert ran.reply["content"]["ename"] == "ValueError"
+    assert ran.reply["content"]["ename"] == "AskValueError"
     assert "empty" in ran.reply["content"]["evalue"]
+    assert ran.error.startswith("the prompt is empty")
+    assert kernel.value(f"issubclass({ERRORS}.AskValueError, ValueError)")
 
 
 def test_ask_with_options(kernel: Kernel) -> None:
@@ -392,9 +399,9 @@ def test_ask_with_options(kernel: Kernel) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "told"),
     [
-        ("effort='enormous'", "ValueError", "xhigh"),
-        ("model=3", "TypeError", "model"),
-        ("thinking='maybe'", "TypeError", "thinking"),
+        ("effort='enormous'", "AskValueError", "xhigh"),
+        ("model=3", "AskTypeError", "model"),
+        ("thinking='maybe'", "AskTypeError", "thinking"),
         ("colour='red'", "TypeError", "colour"),
     ],
 )

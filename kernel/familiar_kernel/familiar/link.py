@@ -77,7 +77,7 @@ class Link:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [python, "-m", "familiar_kernel.familiar", str(theirs.fileno())],
+                [python, "-P", "-m", "familiar_kernel.familiar", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
