@@ -207,6 +207,10 @@ class Host:
             await self._session.connect()
         except TroubleError as err:
             self.send(HostFailed(err.trouble.as_dict()))
+            # Who has waited for it has waited long enough; later prompts try again.
+            for prompt in list(self._waiting.values()):
+                del self._waiting[prompt.turn]
+                self.send(self._not_begun(prompt, "failed", err.trouble))
 
     async def _prepare(self) -> None:
         """Find the CLI and, where it is wanted, start the rehearsal; nothing is connected yet."""

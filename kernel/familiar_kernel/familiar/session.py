@@ -155,8 +155,11 @@ class Session:
         self._cost_of_client = 0.0
         self._inbox = asyncio.Queue()
         client = ClaudeSDKClient(self._options(wanted, resume=resume))
+        # Where it is late it is ended at once, or the SDK would wait for it another five seconds.
+        late = time.monotonic() + wanted.start_timeout
+        ender = asyncio.get_running_loop().call_later(wanted.start_timeout, kill_children)
         try:
-            async with asyncio.timeout(wanted.start_timeout):
+            async with asyncio.timeout(wanted.start_timeout + 0.5):
                 await client.connect()
                 if resume and not wanted.model:
                     # A resumed session goes on with the model of its last turn, unless told
@@ -171,7 +174,10 @@ class Session:
             # The SDK raises plain Exception for what the CLI reports while it starts.
             kill_children()
             details = f"{err}\n{self._stderr_text()}".strip()
-            raise TroubleError(errors.NO_START.with_details(details)) from err
+            trouble = errors.NO_START if time.monotonic() < late else errors.LATE
+            raise TroubleError(trouble.with_details(details)) from err
+        finally:
+            ender.cancel()
         self._client = client
         self._client_settings = wanted
         self._pump = asyncio.create_task(
