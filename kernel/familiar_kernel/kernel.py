@@ -99,7 +99,13 @@ class FamiliarKernel(IPythonKernel):
         if isinstance(code, str):
             content["code"] = whole_characters(code)
         with self._interrupts_noted():
-            await super().execute_request(stream, ident, parent)
+            try:
+                await super().execute_request(stream, ident, parent)
+            except Exception:
+                if not self.familiar.closed:
+                    raise
+                # Its sockets are closed already: nobody is there to reply to.
+                self.log.debug("a cell ended while the kernel shut down", exc_info=True)
 
     async def do_execute(self, code: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Execute a cell as ipykernel does, having marked it as the loop's own."""

@@ -180,6 +180,11 @@ class Familiar(Configurable):
         return "ready" if self.ready else "starting"
 
     @property
+    def closed(self) -> bool:
+        """Whether the host has been let go for good."""
+        return self._closed
+
+    @property
     def ready(self) -> bool:
         """Whether a host serves, so that a prompt goes straight to Claude."""
         return self._link is not None and self._link.ready
