@@ -38,7 +38,8 @@ _ITEM = re.compile(r"(?P<lead>[ \t]*)(?P<marker>[-+*]|\d{1,9}[.)])(?P<gap>[ \t]+
 _HAS_ITEM = re.compile(r"^[ \t]*(?:[-+*]|\d{1,9}[.)])(?:[ \t]|$)", re.MULTILINE)
 _PLAIN_QUOTE = re.compile(r" ?>(?! ?(?:[-+*]|\d+[.)]|    |\t))")
 _HALF = re.compile(
-    "(?:[\ud800-\udbff]|\r|\x1b|(?:\x1b\\[|\x9b)[0-?]*[ -/]*|(?:\x1b\\]|\x9d)[^\x07\x1b\x9c\x9d\n]{0,80}\x1b?)\\Z"
+    "(?:[\ud800-\udbff]|\r|\x1b|(?:\x1b\\[|\x9b)[0-?]*[ -/]*"
+    "|(?:\x1b\\]|\x9d)[^\x07\x1b\x9c\x9d\n]{0,80}\x1b?)\\Z"
 )
 _OPENS_FORMULA = re.compile(r"\\begin\{|\\\\[\[(]")
 _SPACE = re.compile(r"[ \t]*")
