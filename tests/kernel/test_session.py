@@ -489,6 +489,16 @@ def test_auth_can_be_interrupted(signed_out: Kernel) -> None:
     assert not [p for p in signed_out.family() if "login" in words(p)]
 
 
+def test_a_sign_in_does_not_outlive_its_kernel(start_kernel: StartKernel) -> None:
+    kernel = start_kernel(arguments=(), script=None)
+    kernel.execute("%claude_auth", allow_stdin=True)
+    kernel.client.get_stdin_msg(timeout=60)
+    family = kernel.family()
+    assert [p for p in family if words(p)[1:3] == ["auth", "login"]]
+    put_an_end_to(family[0])
+    assert not gone(family, within=2)
+
+
 def test_status_of_one_who_is_not_signed_in(signed_out: Kernel) -> None:
     told = rows(signed_out.run("%claude_status"))
     assert told["Signed in"] == "no: run %claude_auth"

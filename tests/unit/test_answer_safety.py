@@ -12,12 +12,14 @@ from __future__ import annotations
 import random
 import re
 from html.parser import HTMLParser
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from nbconvert.filters.markdown import markdown2html
 
+from familiar_kernel.answer import markdown
 from familiar_kernel.answer.inline import code_span, literal
 from familiar_kernel.answer.markdown import Growing, defang
 from familiar_kernel.answer.record import Answer
@@ -165,10 +167,16 @@ def bundle(thought: str, text: str, summary: str) -> dict[str, str]:
     return data
 
 
+@pytest.mark.parametrize("longest", [markdown._LONGEST, 24])
 @thorough
-@given(hostile, st.randoms(use_true_random=False))
-def test_growing_ends_as_the_whole(text: str, chance: random.Random) -> None:
+@given(text=hostile, chance=st.randoms(use_true_random=False))
+def test_growing_ends_as_the_whole(longest: int, text: str, chance: random.Random) -> None:
     """What is shown at the end is the same at whatever places the text was cut on its way."""
+    with patch.object(markdown, "_LONGEST", longest):
+        _grow(text, chance)
+
+
+def _grow(text: str, chance: random.Random) -> None:
     growing = Growing()
     position = 0
     while position < len(text):
@@ -180,9 +188,15 @@ def test_growing_ends_as_the_whole(text: str, chance: random.Random) -> None:
     assert growing.read().rstrip("\n") == defang(text).rstrip("\n")
 
 
+@pytest.mark.parametrize("longest", [markdown._LONGEST, 24])
 @thorough
-@given(hostile)
-def test_what_stands_for_good_can_be_shown_apart(text: str) -> None:
+@given(text=hostile)
+def test_what_stands_for_good_can_be_shown_apart(longest: int, text: str) -> None:
+    with patch.object(markdown, "_LONGEST", longest):
+        _settle(text)
+
+
+def _settle(text: str) -> None:
     growing, start = Growing(), 0
     for character in text:
         growing.append(character)

@@ -52,7 +52,9 @@ def clean(text: str) -> str:
 
 def clean_code(text: str) -> str:
     """Return clean text fit for code: every bidirectional control visible as well."""
-    return text.translate(_BIDI_VISIBLE) if _BIDI_ANY.search(text) else text
+    if text.isascii() or not _BIDI_ANY.search(text):
+        return text
+    return text.translate(_BIDI_VISIBLE)
 
 
 def one_line(text: str) -> str:

@@ -17,6 +17,8 @@ rewritten until every renderer reads it the same way. The rules:
   formula ``<`` gets a space, which TeX does not see, and commands that make links or styles are
   taken apart.
 * A mermaid diagram that could load something or that holds HTML is shown as its source.
+* Prose that goes on for pages without a blank line gets one now and then, so that making it safe
+  while it grows stays cheap; a table is headed anew there.
 * Characters: see :mod:`.characters`.
 """
 
@@ -41,6 +43,8 @@ _HALF = re.compile(
     "(?:[\ud800-\udbff]|\r|\x1b|(?:\x1b\\[|\x9b)[0-?]*[ -/]*"
     "|(?:\x1b\\]|\x9d)[^\x07\x1b\x9c\x9d\n]{0,80}\x1b?)\\Z"
 )
+_HALF_LENGTH = 200
+"""Characters of the longest escape that is waited for."""
 _OPENS_FORMULA = re.compile(r"\\begin\{|\\\\[\[(]")
 _SPACE = re.compile(r"[ \t]*")
 _EMPTY = re.compile(r"^[ \t]+$", re.MULTILINE)
@@ -54,6 +58,21 @@ _ACTIVE_DIAGRAM = re.compile(
 
 _AT_ONCE = 4096
 """Characters that are made safe at once, at most about."""
+_LONGEST = 8192
+"""Characters of prose without a blank line (four pages) that stay together. What is unfinished is
+made safe anew with each update: this many cost 2 ms."""
+_LONGEST_HEADER = 1024
+"""Characters of a table's first lines that are worth repeating where the table is cut."""
+
+_MARGIN_BREAK = re.compile(r"\n(?=\S)")
+_LINE_BREAK = re.compile(r"\n")
+_CJK_END = r"\u3002\uff01\uff1f"  # full stop, exclamation mark, question mark
+_SENTENCE_BREAK = re.compile(rf"(?<=[.!?:])[ \t]+(?=[^\W\d_])|(?<=[{_CJK_END}])(?=[^\W\d_])")
+_WORD_BREAK = re.compile(r"(?<=\S)[ \t]+(?=[^\W\d_])|(?<=[\u3001\uff0c])(?=[^\W\d_])")
+_TABLE_HEADER = re.compile(
+    r"^(?P<header>[^\n]*\|[^\n]*\n[ \t>]*[|:-][ \t|:-]*-[ \t|:-]*\n)(?:[^\n]*\|[^\n]*\n)*\Z",
+    re.MULTILINE,
+)
 
 
 def defang(text: str) -> str:
@@ -73,7 +92,7 @@ class Growing:
     def __init__(self) -> None:
         self._done = ""
         self._ends: list[int] = []
-        self._lists: Lists = ()
+        self._open = _Open()
         self._end = ""
         self._pieces: list[str] = []
         self._waiting = 0
@@ -96,10 +115,10 @@ class Growing:
             self._waiting = 0
             raw = clean(raw)
             done, unfinished, consumed, length = [], "", 0, len(self._done)
-            for block in _blocks(raw + clean(waiting), self._lists):
+            for block in _blocks(raw + clean(waiting), self._open, len(raw)):
                 if block.finished and block.end <= len(raw):
                     done.append(block.safe)
-                    consumed, self._lists = block.end, block.lists
+                    consumed, self._open = block.end, block.open
                     length += len(block.safe)
                     if raw[consumed : consumed + 1].strip():
                         self._ends.append(length)
@@ -122,7 +141,7 @@ class Growing:
 
 def _without_half_character(raw: str) -> tuple[str, str]:
     r"""Split off an end that the next piece may complete: half a pair, ``\r``, an escape."""
-    cut = _HALF.search(raw)
+    cut = _HALF.search(raw, max(0, len(raw) - _HALF_LENGTH))
     return (raw[: cut.start()], cut[0]) if cut else (raw, "")
 
 
@@ -134,22 +153,31 @@ Lists = tuple[int, ...]
 """The list items that are open, outermost first, each as the column at which its contents begin."""
 
 
+class _Open(NamedTuple):
+    """What is open between two blocks, and may go on with the next."""
+
+    lists: Lists = ()
+    header: str = ""
+    """The first two lines of a table that was cut in two."""
+
+
 class _Block(NamedTuple):
     safe: str
     end: int
     """Where the block ends in the raw text."""
     finished: bool
     """Whether nothing that follows can change it. The blocks that are not finished come last."""
-    lists: Lists
-    """The list items that are open after it."""
+    open: _Open
+    """What is open after it."""
 
 
-def _blocks(raw: str, lists: Lists) -> Iterator[_Block]:
+def _blocks(raw: str, still: _Open, certain: int) -> Iterator[_Block]:
     """Yield the blocks of a text, each made safe.
 
     Args:
         raw: clean Markdown that begins where a block begins.
-        lists: the list items that are open there.
+        still: what is open there.
+        certain: how many characters of it nothing that follows can change.
     """
     position = 0
     while position < len(raw):
@@ -158,18 +186,54 @@ def _blocks(raw: str, lists: Lists) -> Iterator[_Block]:
         while position < fence_at:
             blank = _BLANK.search(raw, position, fence_at)
             end = blank.end() if blank else fence_at
+            lists, header = still
+            limit = position + _LONGEST
+            cut = 0
+            if limit <= certain and not (
+                (blank and end <= limit) or (opener and opener.end() < limit)
+            ):
+                cut = _cut(raw, position, min(limit, fence_at + 1))
+            end = cut or end
             run = _EMPTY.sub("", raw[position:end])  # to marked a tab makes a line
-            position = end
             lists = _lists_after(run, lists)
+            if "|" in run.partition("\n")[0]:
+                run = header + run
+            if cut:
+                run = run.rstrip(" \t\n") + "\n\n"
             safe = safe_prose(run)
-            if opener and not blank:
+            if opener and not blank and not cut:
                 safe += _gap(run, opener["prefix"], lists)
-            finished = blank is not None or (opener is not None and opener.end() < len(raw))
-            yield _Block(safe, end, finished, lists)
+            finished = bool(blank or cut) or (opener is not None and opener.end() < len(raw))
+            position, still = end, _Open(lists, _table_header(run) if cut else "")
+            yield _Block(safe, end, finished, still)
         if opener:
-            block = _Fence(raw, opener, lists).block()
-            position, lists = block.end, block.lists
+            block = _Fence(raw, opener, still.lists).block()
+            position, still = block.end, block.open
             yield block
+
+
+def _cut(raw: str, start: int, limit: int) -> int:
+    """Return where prose that goes on for too long is cut in two, or 0 where it cannot be.
+
+    That is before a line that begins at the margin, or else a line, a sentence or a word that
+    begins with a letter (which opens no block, so nothing changes its meaning). It depends on the
+    characters up to the limit alone, however much has come.
+    """
+    for places in (_MARGIN_BREAK, _LINE_BREAK, _SENTENCE_BREAK, _WORD_BREAK):
+        last = 0
+        for found in places.finditer(raw, start + _LONGEST // 2, limit):
+            last = found.end()
+        if last:
+            return last
+    return 0
+
+
+def _table_header(run: str) -> str:
+    """Return the first two lines of the table with which a run ends, or nothing."""
+    found = _TABLE_HEADER.search(run.rstrip("\n") + "\n")
+    if not found or len(found["header"]) > _LONGEST_HEADER or _HAS_ITEM.match(found["header"]):
+        return ""
+    return found["header"]
 
 
 def _lists_after(run: str, lists: Lists) -> Lists:
@@ -256,10 +320,12 @@ class _Fence:
             following = self._raw[rest.end() : rest.end() + 1] if rest else ""
             after = "\n" if following not in ("", "\n") else after
             finished = finished and following != ""
-        longest = max(map(len, re.findall(f"{self._mark[0]}{{3,}}", body)), default=0)
-        fence = self._mark[0] * max(len(self._mark), longest + 1)
+        mark, longest = self._mark[0], 0
+        if mark * 3 in body:
+            longest = max(map(len, re.findall(f"{mark}{{3,}}", body)))
+        fence = mark * max(len(self._mark), longest + 1)
         safe = f"{self._prefix}{fence}{info}\n{body}{self._margin}{fence}\n{after}"
-        return _Block(safe, end, finished, self._lists)
+        return _Block(safe, end, finished, _Open(self._lists))
 
     def _as_it_is(self) -> tuple[str, int, bool, str]:
         """Return the contents of a fence at the margin: the ordinary case, in one go."""

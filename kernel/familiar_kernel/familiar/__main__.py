@@ -11,20 +11,13 @@ import os
 import sys
 import threading
 
-POLL = 0.2
-"""Seconds between two looks at whether the kernel lives."""
-
-
-def leave_with(parent: int, serving: threading.Event) -> None:
-    """End this process when its parent ends, until ``serving`` is set."""
-    while not serving.wait(POLL):
-        if os.getppid() != parent:
-            os._exit(1)
+from .tether import watch
 
 
 if __name__ == "__main__":
     kernel, serving = os.getppid(), threading.Event()
-    threading.Thread(target=leave_with, args=(kernel, serving), daemon=True).start()
+    leave = (kernel, serving, lambda: os._exit(1))
+    threading.Thread(target=watch, args=leave, daemon=True).start()
     from .host import main
 
     main(int(sys.argv[1]), kernel, serving)

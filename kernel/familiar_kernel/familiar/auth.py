@@ -2,20 +2,23 @@
 
 The CLI owns the credentials, where they are kept and how they are renewed. This module only runs
 its ``auth`` commands: ``auth status`` (works offline) and ``auth login``, whose link it hands on
-and whose code
-    it hands back. Standard library only: the kernel uses it as well as the host.
+and whose code it hands back. Standard library only: the kernel uses it as well as the host.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import selectors
+import signal
 import subprocess
 import time
 from functools import lru_cache
 from typing import Any
+
+from . import tether
 
 STATUS_TIMEOUT = 15.0
 """Seconds that ``claude auth status`` may take (0.2 s when nothing else runs)."""
@@ -86,23 +89,25 @@ def sign_in_state(cli: str, env: dict[str, str] | None = None) -> dict[str, Any]
 
 class SignIn:
     """One run of ``claude auth login``: :meth:`link`, then :meth:`submit`, and :meth:`close` in any
-    case.
+    case. It ends with this process, too.
 
     Args:
         cli: path of the CLI.
         console: sign in with an Anthropic Console account (billed by use) instead of a Claude
-            subscription. env: variables over this process's own.
+            subscription.
+        env: variables over this process's own.
     """
 
     def __init__(
         self, cli: str, *, console: bool = False, env: dict[str, str] | None = None
     ) -> None:
         self._process = subprocess.Popen(
-            [cli, "auth", "login", *(["--console"] if console else [])],
+            tether.command([cli, "auth", "login", *(["--console"] if console else [])]),
             env=child_environment(env),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            # A session of its own: an interrupt goes to the kernel's whole process group.
             start_new_session=True,
         )
         self._told = b""
@@ -155,7 +160,8 @@ class SignIn:
     def close(self) -> None:
         """End the CLI, signed in or not."""
         if self._process.poll() is None:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
