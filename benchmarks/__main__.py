@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def run(effort: Effort, names: list[str]) -> Report:
     problems: list[str] = []
     with (
         tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder,
-        Endpoint(Path(folder)) as endpoint,
+        closing(Endpoint(Path(folder))) as endpoint,
     ):
         bench = Bench(effort, Path(folder), endpoint)
         for name in names:

@@ -13,8 +13,8 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from familiar_kernel.familiar.cli_path import find_cli
@@ -40,7 +40,7 @@ def measure(bench: Bench) -> Iterator[Row]:
     ours: list[float] = []
     bare: list[float] = []
     per_turn: list[float] = []
-    with running(bench, OURS) as kernel, BareClient(bench) as client:
+    with running(bench, OURS) as kernel, closing(BareClient(bench)) as client:
         cli = CliPerTurn(bench)
         bench.say(f"{rounds} turns of each of three clients")
         contenders: list[tuple[list[float], Callable[[], float]]] = [
@@ -123,15 +123,8 @@ class BareClient:
         told: dict[str, Any] = json.loads(line)
         return told
 
-    def __enter__(self) -> BareClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        err: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End it."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 from .bench import Bench
 from .endpoint import FIRST_WORD, SHORT
@@ -30,7 +31,7 @@ def measure(bench: Bench) -> Iterator[Row]:
             kernel.wait_for_reply(kernel.execute(READY)[0])
             ready.append(1000 * (time.perf_counter() - kernel.started))
         began = time.perf_counter()
-        with BareClient(bench) as client:
+        with closing(BareClient(bench)) as client:
             connected.append(1000 * (time.perf_counter() - began))
             bare_cold.append(connected[-1] + 1000 * client.turn())
         with starting(bench, OURS) as kernel:

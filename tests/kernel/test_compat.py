@@ -104,12 +104,13 @@ def test_code_cells_bring_what_they_bring_in_ipykernel(kernel: Kernel, tmp_path:
             assert kinds[0] == kinds[1], code
 
 
-def ask(kernel: Kernel, kind: str, **content: Any) -> dict[str, Any]:
-    """Send a request on shell and return its reply's content."""
+def ask(kernel: Kernel, kind: str, channel: str = "shell", **content: Any) -> dict[str, Any]:
+    """Send a request on a channel and return its reply's content."""
     message = kernel.client.session.msg(kind, content)
-    kernel.client.shell_channel.send(message)
+    requests = getattr(kernel.client, f"{channel}_channel")
+    requests.send(message)
     while True:
-        reply = kernel.client.get_shell_msg(timeout=CELL_TIMEOUT)
+        reply = requests.get_msg(timeout=CELL_TIMEOUT)
         if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
             found: dict[str, Any] = reply["content"]
             return found
@@ -209,19 +210,8 @@ def test_widgets_speak_both_ways(kernel: Kernel) -> None:
         time.sleep(0.05)
 
 
-def control(kernel: Kernel, kind: str, **content: Any) -> dict[str, Any]:
-    """Send a request on control and return its reply's content."""
-    message = kernel.client.session.msg(kind, content)
-    kernel.client.control_channel.send(message)
-    while True:
-        reply = kernel.client.get_control_msg(timeout=CELL_TIMEOUT)
-        if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
-            found: dict[str, Any] = reply["content"]
-            return found
-
-
 def test_a_subshell_answers_while_the_main_one_is_busy(kernel: Kernel) -> None:
-    subshell = control(kernel, "create_subshell_request")["subshell_id"]
+    subshell = ask(kernel, "create_subshell_request", "control")["subshell_id"]
     busy = kernel.execute("import time; time.sleep(3); 'slept'")
     message = kernel.client.session.msg(
         "execute_request",
@@ -238,7 +228,7 @@ def test_a_subshell_answers_while_the_main_one_is_busy(kernel: Kernel) -> None:
     assert reply["content"]["status"] == "ok"
     assert time.monotonic() - began < 2.5
     assert kernel.collect(busy).status == "ok"
-    assert control(kernel, "delete_subshell_request", subshell_id=subshell)["status"] == "ok"
+    assert ask(kernel, "delete_subshell_request", "control", subshell_id=subshell)["status"] == "ok"
 
 
 def test_the_debugger_stops_at_a_breakpoint(fresh_kernel: Kernel) -> None:
@@ -248,9 +238,10 @@ def test_the_debugger_stops_at_a_breakpoint(fresh_kernel: Kernel) -> None:
     def debug(command: str, **arguments: Any) -> dict[str, Any]:
         nonlocal sequence
         sequence += 1
-        reply = control(
+        reply = ask(
             kernel,
             "debug_request",
+            "control",
             type="request",
             seq=sequence,
             command=command,

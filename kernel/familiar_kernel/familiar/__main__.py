@@ -13,7 +13,6 @@ import threading
 
 from .tether import watch
 
-
 if __name__ == "__main__":
     kernel, serving = os.getppid(), threading.Event()
     leave = (kernel, serving, lambda: os._exit(1))
