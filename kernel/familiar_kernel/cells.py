@@ -390,6 +390,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("--effort", "effort", "low, medium, high, xhigh or max", "LEVEL", _EFFORTS),
     Option("--thinking", "thinking", "think before the answer"),
     Option("--no-thinking", "thinking", "answer without thinking first", constant=False),
+    Option(
+        "--no-context",
+        "context",
+        "without what happened in the notebook since the last prompt",
+        constant=False,
+    ),
     Option("--help", "help", "show how to write a prompt (-h for short)"),
 )
 

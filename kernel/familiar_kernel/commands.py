@@ -16,9 +16,11 @@ from IPython.core.error import UsageError
 from traitlets import TraitError
 
 from ._version import __version__
+from .exceptions import wrapped
 from .familiar.auth import SignIn, SignInError
 from .familiar.cli_path import find_cli
 from .familiar.familiar import EFFORTS
+from .permissions import MODES, PermissionFault, tool_name
 
 if TYPE_CHECKING:
     from .kernel import FamiliarKernel
@@ -173,6 +175,8 @@ def _status(kernel: FamiliarKernel, rest: str) -> None:
             or "the default",
         ),
         ("Thinking", "on" if familiar.thinking else "off"),
+        ("Permissions", kernel.permissions.mode),
+        ("Audit log", kernel.permissions.audit_log),
         ("Signed in", _sign_in_text(sign_in, familiar.rehearsal)),
         ("Endpoint", str(told.get("endpoint") or familiar.facts.get("endpoint") or "unknown")),
         ("Claude Code CLI", str(told.get("cli_version") or "unknown")),
@@ -252,6 +256,47 @@ def _effort(kernel: FamiliarKernel, rest: str) -> None:
             raise UsageError(f"%claude_effort takes default, {', '.join(EFFORTS)}") from None
     effort = kernel.familiar.effort or "the model's default"
     show(kernel, f"The effort is {effort}.", f"The effort is **{effort}**.")
+
+
+def _context(kernel: FamiliarKernel, rest: str) -> None:
+    if rest:
+        try:
+            kernel.familiar.context = rest
+        except TraitError:
+            raise UsageError(f"%claude_context takes full, errors or off, not {rest!r}") from None
+    mode = kernel.familiar.context
+    text = f"A prompt carries by itself: {CONTEXTS[mode]}."
+    show(kernel, text, text)
+
+
+CONTEXTS = {
+    "full": "cells that ran since the last one, what they showed, and which variables changed",
+    "errors": "cells that failed since the last one",
+    "off": "nothing but what it names with @",
+}
+
+
+def _permissions(kernel: FamiliarKernel, rest: str) -> None:
+    permissions = kernel.permissions
+    first, _, tool = rest.partition(" ")
+    if first == "revoke":
+        kept = [name for name in permissions.always if tool and tool_name(name) != tool.strip()]
+        if tool and len(kept) == len(permissions.always):
+            raise UsageError(f"{tool.strip()} is not always allowed, so there is nothing to revoke")
+        permissions.always[:] = kept
+    elif rest:
+        try:
+            permissions.choose(rest)
+        except PermissionFault as err:
+            raise UsageError("\n".join(wrapped(str(err)))) from None
+        kernel.familiar.configure(permission_mode=permissions.cli_mode)
+    always = ", ".join(tool_name(name) for name in permissions.always) or "nothing yet"
+    rows = [
+        ("Mode", permissions.mode),
+        ("Always allowed", always),
+        ("Audit log", permissions.audit_log),
+    ]
+    show(kernel, *_table(rows))
 
 
 def _help(kernel: FamiliarKernel, rest: str) -> None:
@@ -348,6 +393,20 @@ COMMANDS: tuple[Command, ...] = (
         "%claude_thinking [on|off]",
         _thinking,
         ("on", "off"),
+    ),
+    Command(
+        "claude_context",
+        "show or choose what a prompt carries by itself",
+        "%claude_context [full|errors|off]",
+        _context,
+        tuple(CONTEXTS),
+    ),
+    Command(
+        "claude_permissions",
+        "show or choose what Claude may do; revoke what it may always",
+        "%claude_permissions [MODE|revoke [TOOL]]",
+        _permissions,
+        (*MODES, "revoke"),
     ),
     Command(
         "claude_version",
@@ -462,9 +521,37 @@ def inspect(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | 
         not line.lstrip().startswith("%")
         or not indent <= cursor - line_start <= indent + len(name) + 2
     ):
-        return None
+        return _inspect_prompt(kernel, code, cursor)
     texts = {c.name: f"{c.usage}\n\n{c.summary[0].upper()}{c.summary[1:]}." for c in COMMANDS}
     text = usage_text() if name == "claude" else texts.get(name)
     if text is None:
         return None
+    return _inspected(text)
+
+
+def _inspect_prompt(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | None:
+    """Show what would be sent, where the cursor is in the text of a prompt."""
+    if "%claude" not in code:
+        return None
+    from . import cells, context
+
+    span = cells.prompt_at(code, cursor)
+    if span is None or cursor < span.text_start:
+        return None
+    try:
+        parsed = cells.parse(span.raw)
+    except cells.PromptSyntaxError as err:
+        return _inspected(str(err))
+    if not parsed.text.strip():
+        return None
+    with_context = parsed.options.get("context", True)
+    added = kernel.shell.familiar.preview(parsed.text) if with_context else ""
+    told = (
+        f"This would be sent, about {context.tokens(added + parsed.text):,} tokens beside the "
+        "conversation so far:\n\n"
+    )
+    return _inspected(told + "\n\n".join(filter(None, (added, parsed.text))))
+
+
+def _inspected(text: str) -> dict[str, Any]:
     return {"status": "ok", "found": True, "data": {"text/plain": text}, "metadata": {}}

@@ -21,6 +21,7 @@ from . import commands
 from .familiar.errors import TroubleError
 from .familiar.familiar import Familiar, whole_characters
 from .outputs import OutputWatch
+from .permissions import Permissions
 from .prompts import Prompts
 from .shell import FamiliarShell
 
@@ -36,6 +37,7 @@ class FamiliarKernel(IPythonKernel):
 
     shell_class = Type(FamiliarShell)
     familiar = Instance(Familiar)
+    permissions = Instance(Permissions)
     configuration_faults = List(
         Unicode(), help="What was wrong in the configuration and is not used."
     )
@@ -52,9 +54,14 @@ class FamiliarKernel(IPythonKernel):
     def _default_familiar(self) -> Familiar:
         return Familiar(parent=self)
 
+    @default("permissions")
+    def _default_permissions(self) -> Permissions:
+        return Permissions(parent=self)
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.output_watch = OutputWatch(self.iopub_thread)
+        self.familiar.permission_mode = self.permissions.cli_mode
         self.shell.familiar = Prompts(self, self.familiar)
         self.shell.familiar.enter_namespace()
         commands.register(self)
@@ -87,6 +94,11 @@ class FamiliarKernel(IPythonKernel):
         return f"{super().banner or ''}{lines}"
 
     # -- cells --
+
+    @property
+    def cell(self) -> str:
+        """The cell that is being executed, as its request's id; empty where there is none."""
+        return str(self.get_parent("shell").get("header", {}).get("msg_id", ""))
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Execute a cell; half a surrogate pair in it becomes U+FFFD first.

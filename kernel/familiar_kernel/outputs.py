@@ -15,12 +15,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .cell_log import CellLog
+
 if TYPE_CHECKING:
     from .kernel import FamiliarKernel
 
 _DELIMITER = b"<IDS|MSG>"
 _MSG_ID = re.compile(rb'"msg_id":\s*"([^"]*)"')
-_SHOWS = re.compile(rb'"msg_type":\s*"(?:stream|display_data|execute_result|error)"')
+_LOGGED = re.compile(
+    rb'"msg_type":\s*"'
+    rb'(stream|display_data|execute_result|error|execute_input|clear_output)"'
+)
+_SHOW_NOTHING = (b"execute_input", b"clear_output")
 _IDLE = re.compile(rb'"execution_state":\s*"idle"')
 _CELLS_KEPT = 64
 """Cells that are over of which it is known whose outputs they show."""
@@ -30,7 +36,7 @@ _SOMEBODY: frozenset[object] = frozenset({None})
 
 
 class OutputWatch:
-    """Knows whose outputs the latest cells show.
+    """Knows what the latest cells show (:attr:`log`), and whose outputs these are.
 
     It looks at everything that the kernel sends on iopub, at the one place where all of it passes.
     What it cannot read (a session may pack its messages otherwise than as JSON) counts as somebody
@@ -38,6 +44,7 @@ class OutputWatch:
     """
 
     def __init__(self, iopub_thread: Any) -> None:
+        self.log = CellLog()
         self._send: Callable[..., None] = iopub_thread.send_multipart
         self._lock = threading.RLock()
         self._sender = threading.local()
@@ -72,10 +79,10 @@ class OutputWatch:
         try:
             start = message.index(_DELIMITER)
             header, parent = message[start + 2], message[start + 3]
-            if _SHOWS.search(header):
+            if kind := _LOGGED.search(header):
                 cell = _MSG_ID.search(parent)
                 if cell is not None:
-                    self._note(cell[1])
+                    self._note(cell[1], kind[1], message[start + 5])
             elif b'"status"' in header and _IDLE.search(message[start + 5]):
                 cell = _MSG_ID.search(parent)
                 if cell is not None and cell[1] in self._owners:
@@ -85,9 +92,12 @@ class OutputWatch:
         except (AttributeError, IndexError, TypeError, ValueError):
             self._unreadable = True
 
-    def _note(self, cell: bytes) -> None:
+    def _note(self, cell: bytes, kind: bytes, content: bytes) -> None:
         owner = getattr(self._sender, "owner", None)
-        self._owners[cell] = {owner, *self._owners.get(cell, ())}
+        if owner is None:
+            self.log.note(cell, kind, bytes(content))
+        if kind not in _SHOW_NOTHING:
+            self._owners[cell] = {owner, *self._owners.get(cell, ())}
 
     def _forget(self, over: bytes) -> None:
         """Note that a cell is over, and forget who showed what in the oldest that are."""
@@ -134,6 +144,19 @@ class CellOutputs:
             self._send("clear_output", {"wait": True})
             self.add(data, metadata)
         return True
+
+    def aside(self, data: dict[str, Any]) -> str:
+        """Show something beside the answer that goes with its growing, and return its display id.
+
+        It is the answer's own: where the cell is cleared for the whole answer, it goes.
+        """
+        display = f"familiar-{uuid.uuid4().hex[:12]}"
+        self._publish("display_data", display, data, {"familiar": {}})
+        return display
+
+    def change_aside(self, display: str, data: dict[str, Any]) -> None:
+        """Replace what :meth:`aside` shows."""
+        self._publish("update_display_data", display, data, {"familiar": {}})
 
     def _publish(
         self, kind: str, display_id: str, data: dict[str, Any], metadata: dict[str, Any]

@@ -20,10 +20,12 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.error import UsageError
 
 from . import commands
+from .calls import CallServer
 from .exceptions import AskTypeError, AskValueError, FamiliarError, TurnStopped, wrapped
 from .familiar.errors import NO_START, Trouble, TroubleError
 from .familiar.familiar import EFFORTS, Familiar, Turn
 from .familiar.protocol import Notice, TurnFinished
+from .namespace.execution import CodeStopped
 from .outputs import CapturedOutputs, CellOutputs
 
 if TYPE_CHECKING:
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
     from .kernel import FamiliarKernel
 
 
+CLAUDES_OWN = Trouble(
+    "nested",
+    "Claude's own code cannot ask Claude.",
+    "Ask from a cell of yours; in its code Claude is to do without.",
+)
 SIGNAL_POLL = 0.1
 """Seconds after which a signal that did not wake the main thread is seen all the same."""
 
@@ -43,6 +50,7 @@ class Prompts:
     def __init__(self, kernel: FamiliarKernel, familiar: Familiar) -> None:
         self._kernel = kernel
         self._familiar = familiar
+        self._calls = CallServer(kernel)
 
     def enter_namespace(self) -> None:
         """Put ``ask`` and ``CLAUDE_SESSION_ID`` into the user's namespace, where ``%who`` does not
@@ -61,6 +69,7 @@ class Prompts:
         model: str | None = None,
         effort: str | None = None,
         thinking: bool | None = None,
+        context: bool | None = None,
     ) -> Answer:
         """Ask Claude; the answer streams into this cell and is returned.
 
@@ -69,6 +78,7 @@ class Prompts:
             model: another model for this turn.
             effort: "low", "medium", "high", "xhigh" or "max", for this turn.
             thinking: whether Claude thinks before it answers this turn.
+            context: with False, what happened in the notebook since the last prompt is not sent.
 
         Returns:
             The answer, with ``text``, ``thinking``, ``usage``, ``cost_usd``, ``session_id`` and
@@ -86,11 +96,15 @@ class Prompts:
             raise AskValueError('the prompt is empty; ask("what you want to know")')
         if effort is not None and effort not in EFFORTS:
             raise AskValueError(f"effort cannot be {effort!r}; it is one of {', '.join(EFFORTS)}")
-        for name, value, wanted in (("model", model, str), ("thinking", thinking, bool)):
+        for name, value, wanted in (
+            ("model", model, str),
+            ("thinking", thinking, bool),
+            ("context", context, bool),
+        ):
             if not isinstance(value, wanted | None):
                 given = type(value).__name__
                 raise AskTypeError(f"ask() takes {name} as a {wanted.__name__}, not {given}")
-        options = {"model": model, "effort": effort, "thinking": thinking}
+        options = {"model": model, "effort": effort, "thinking": thinking, "context": context}
         return self._ask(
             prompt, {name: value for name, value in options.items() if value is not None}
         )
@@ -107,17 +121,31 @@ class Prompts:
         parsed = self._parse(raw)
         if parsed is None:
             return
-        with self._showing(parsed.text, parsed.options) as turn:
-            done = asyncio.wrap_future(turn.done)
+        with self._showing(parsed.text, parsed.options) as (turn, outputs):
             try:
-                await asyncio.shield(done)
-            except asyncio.CancelledError:
+                await self._serve_until_done(turn, outputs)
+            except (asyncio.CancelledError, CodeStopped):
                 self._familiar.stop(turn)
+                done = asyncio.wrap_future(turn.done)
                 while not done.done():  # it is within STOP_GRACE, however often Stop is pressed
                     with contextlib.suppress(asyncio.CancelledError):
                         await asyncio.wait({done})
                 raise TurnStopped(self._answer(turn)) from None
         self._conclude(turn)
+
+    async def _serve_until_done(self, turn: Turn, outputs: CellOutputs | None) -> None:
+        """Wait for the end of a turn, and serve what its tools ask meanwhile."""
+        loop, come = asyncio.get_running_loop(), asyncio.Event()
+        turn.inbox.listen(lambda: loop.call_soon_threadsafe(come.set))
+        while not turn.done.done():
+            await come.wait()
+            come.clear()
+            while call := turn.inbox.get(0):
+                await self._calls.serve_awaiting(turn, call, outputs)
+
+    def preview(self, text: str) -> str:
+        """Return what would go with a prompt by itself, if it were sent now."""
+        return self._calls.context(text)
 
     def stop_outside_main_thread(self) -> None:
         """Stop the turns of subshells, for any thread to call. Those of the user's own threads go
@@ -141,27 +169,35 @@ class Prompts:
         return parsed
 
     def _ask(self, text: str, options: dict[str, Any]) -> Answer:
-        with self._interrupts() as interrupts, self._showing(text, options) as turn:
+        with self._interrupts() as interrupts, self._showing(text, options) as (turn, outputs):
             interrupts.stop(turn)
             while not turn.done.done():
                 # Not for ever at once: a signal that comes just before the wait does not end it,
                 # and its handler runs only when Python does.
-                with contextlib.suppress(TimeoutError):
-                    turn.done.result(SIGNAL_POLL)
+                if (call := turn.inbox.get(SIGNAL_POLL)) and not interrupts.came:
+                    try:
+                        self._calls.serve(turn, call, outputs)
+                    except CodeStopped:
+                        interrupts.take()
         answer = self._conclude(turn)
         if interrupts.came:  # too late to stop this turn, but a loop around it is to end
             raise TurnStopped(answer)
         return answer
 
     @contextlib.contextmanager
-    def _showing(self, text: str, options: dict[str, Any]) -> Iterator[Turn]:
-        """Begin a turn whose answer shows as output of the cell that calls this.
+    def _showing(
+        self, text: str, options: dict[str, Any]
+    ) -> Iterator[tuple[Turn, CellOutputs | None]]:
+        """Begin a turn whose answer shows as output of the cell that calls this; give also the
+        cell's outputs, where it shows there.
 
         Where displays are captured (``%%capture``, a display hook) the answer is handed to whoever
         captures, once and whole, in the thread that asked.
         """
         from .answer.view import AnswerView  # not at boot: most cells ask nothing
 
+        if self._calls.serving:
+            raise FamiliarError(CLAUDES_OWN)
         publisher = self._kernel.shell.display_pub
         captured = isinstance(publisher, CapturingDisplayPublisher) or getattr(
             publisher, "_hooks", None
@@ -170,7 +206,9 @@ class Prompts:
         view = AnswerView(surface, live=not captured, rehearsal=self._familiar.rehearsal)
         _flush_output()
         try:
-            turn = self._familiar.begin(text, options, view)
+            options = dict(options)
+            context = self._calls.context(text) if options.pop("context", True) else ""
+            turn = self._familiar.begin(text, options, view, context)
         except TroubleError as err:
             raise FamiliarError(err.trouble) from None
         except OSError as err:
@@ -178,8 +216,10 @@ class Prompts:
         if not self._familiar.ready:
             self._familiar.show(turn, Notice(turn.id, "Waking up…"))
         try:
-            yield turn
+            yield turn, None if isinstance(surface, CapturedOutputs) else surface
         finally:
+            if turn.done.done() and turn.done.result().outcome != "failed":
+                self._calls.turn_over()
             if isinstance(surface, CapturedOutputs):
                 for data, metadata in surface.bundles:
                     publisher.publish(data=data, metadata=metadata)
@@ -201,13 +241,9 @@ class Prompts:
         view = turn.view
         assert isinstance(view, AnswerView)
         view.close()  # nothing to do but where the view has failed
-        asked_in = self._cell
-        return Answer.from_transcript(view.transcript, lambda: self._cell == asked_in)
-
-    @property
-    def _cell(self) -> str:
-        """The cell that is being executed, as its request's id."""
-        return str(self._kernel.get_parent("shell").get("header", {}).get("msg_id", ""))
+        kernel = self._kernel
+        asked_in = kernel.cell
+        return Answer.from_transcript(view.transcript, lambda: kernel.cell == asked_in)
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[_Interrupts]:

@@ -448,6 +448,34 @@ def test_run_all_stops_at_a_prompt_that_fails(open_notebook: Open) -> None:
     expect(notebook.cell(2).locator(".jp-OutputArea-output")).to_have_count(0)
 
 
+# -- permission ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_claude_asks_in_the_cell_before_it_acts(open_notebook: Open, theme: str) -> None:
+    notebook = open_notebook("numbers = [3, 1, 2]", "%claude sort my numbers", "numbers")
+    notebook.theme(theme)
+    notebook.run(0)
+    notebook.start(1)
+    output = notebook.output(1)
+    question = output.locator("input.jp-Stdin-input")
+    expect(question).to_be_visible(timeout=60_000)
+    expect(output).to_contain_text("Claude asks to use run_python")
+    expect(output.locator("pre code", has_text="numbers.sort()")).to_be_visible()
+    expect(output.locator(".jp-Stdin-prompt")).to_contain_text("[a]lways for run_python")
+    _shoot(notebook.page, f"permission-{theme.split()[-1].lower()}")
+    notebook.resize(NARROW)
+    _shoot(notebook.page, f"permission-{theme.split()[-1].lower()}-narrow")
+    notebook.resize(1280)
+    question.fill("y")
+    question.press("Enter")
+    notebook.finish(1)
+    expect(output).to_contain_text("sorted them")
+    notebook.run(2)
+    expect(notebook.output(2)).to_contain_text("[1, 2, 3]")
+    _shoot(notebook.page, f"permission-{theme.split()[-1].lower()}-after")
+
+
 def _shoot(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png")

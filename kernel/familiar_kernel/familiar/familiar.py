@@ -27,9 +27,12 @@ from traitlets.config import Configurable
 
 from . import errors
 from .errors import Trouble
+from .inbox import Inbox
 from .link import Link
 from .protocol import (
     Ask,
+    Call,
+    CallResult,
     Configure,
     HostFailed,
     Interrupt,
@@ -82,6 +85,8 @@ class Turn:
         """Whether its view works."""
         self.link: Link | None = None
         """The link to the host that runs it."""
+        self.inbox = Inbox()
+        """What Claude's tools ask of whoever waits for it."""
         self.thread = threading.current_thread()
         self.stop_by: float | None = None
         self.done: Future[TurnFinished] = Future()
@@ -101,6 +106,15 @@ class Familiar(Configurable):
     thinking = Bool(True, help="Whether Claude thinks before it answers, and shows it.").tag(
         config=True
     )
+    context = Enum(
+        ("full", "errors", "off"),
+        "full",
+        help="What a prompt carries by itself of what happened in the notebook since the last one:"
+        " cells, outputs and changed variables; errors only; nothing.",
+    ).tag(config=True)
+    context_tokens = Integer(
+        4000, min=0, help="About how many tokens of that a prompt carries at most."
+    ).tag(config=True)
     max_budget_usd = Float(
         0.0, min=0.0, help="US dollars that one CLI process may spend; 0: no limit."
     ).tag(config=True)
@@ -151,6 +165,8 @@ class Familiar(Configurable):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.session_id = str(uuid.uuid4())
+        self.permission_mode = "default"
+        """What the CLI may do without asking, in its own terms."""
         self.number = 0
         """Turns that the session has had, the one under way included."""
         self.finished: list[TurnFinished] = []
@@ -230,6 +246,7 @@ class Familiar(Configurable):
                 "model",
                 "effort",
                 "thinking",
+                "permission_mode",
                 "max_budget_usd",
                 "start_timeout",
                 "cli_path",
@@ -248,13 +265,14 @@ class Familiar(Configurable):
 
     # -- turns --
 
-    def begin(self, text: str, options: dict[str, Any], view: View) -> Turn:
+    def begin(self, text: str, options: dict[str, Any], view: View, context: str = "") -> Turn:
         """Begin a turn and return at once.
 
         Args:
             text: the prompt, literally as it is to arrive.
             options: ``model``, ``effort``, ``thinking`` for this turn only.
             view: where the answer shows.
+            context: what has happened in the notebook, for Claude to know.
 
         Raises:
             OSError: no host could be started.
@@ -283,7 +301,9 @@ class Familiar(Configurable):
         with self._lock:
             link = self._linked()
             self.number += 1
-            turn = Turn(Prompt(str(uuid.uuid4()), text, options, self.number), view)
+            identifier = str(uuid.uuid4())
+            context = whole_characters(context)
+            turn = Turn(Prompt(identifier, text, options, context, self.number), view)
             turn.link = link
             self._turns[turn.id] = turn
             link.send(turn.prompt)
@@ -299,6 +319,13 @@ class Familiar(Configurable):
             if self._link is not None and self._link.alive:
                 self._link.send(Interrupt(turn.id))
 
+    def answer_call(self, turn: Turn, result: CallResult) -> None:
+        """Send what came of a call, if the turn that it belongs to still goes on."""
+        with self._lock:
+            link = turn.link
+            if turn.id in self._turns and link is not None and link.alive:
+                link.send(result)
+
     def turns(self) -> list[Turn]:
         """Return the turns that have begun and not ended."""
         with self._lock:
@@ -313,6 +340,7 @@ class Familiar(Configurable):
             self.finished.append(finished)
         self.show(turn, finished)
         turn.done.set_result(finished)
+        turn.inbox.put(None)
 
     @staticmethod
     def show(turn: Turn, event: TurnEvent) -> None:
@@ -358,7 +386,7 @@ class Familiar(Configurable):
     # -- settings and questions --
 
     def configure(self, **settings: Any) -> None:
-        """Change ``model``, ``effort`` or ``thinking`` from the next turn on.
+        """Change ``model``, ``effort``, ``thinking`` or ``permission_mode`` from the next turn on.
 
         Raises:
             traitlets.TraitError: a value that the trait does not take.
@@ -428,6 +456,11 @@ class Familiar(Configurable):
             case HostFailed(error=error):
                 self.trouble = Trouble.from_dict(error)
                 log.info("the familiar: %s %s", self.trouble.message, self.trouble.details)
+            case Call():
+                called = self._turns.get(message.turn)
+                if called is not None and called.stop_by is None:
+                    called.begun = True
+                    called.inbox.put(message)
             case Reply(id=identifier, value=value):
                 with self._lock:
                     asked = self._replies.get(identifier)

@@ -18,11 +18,14 @@ import socket
 import sys
 import tempfile
 import threading
+import uuid
+import warnings
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, NoReturn
 
 import psutil
+from claude_agent_sdk import CanUseToolShadowedWarning
 
 from . import errors
 from .auth import child_environment, cli_version, sign_in_state
@@ -30,6 +33,8 @@ from .cli_path import find_cli
 from .errors import Trouble, TroubleError
 from .protocol import (
     Ask,
+    Call,
+    CallResult,
     Configure,
     HostFailed,
     Interrupt,
@@ -78,9 +83,12 @@ class Host:
         self._writer = writer
         self._start = start
         self._settings = Settings.from_dict(start.settings)
-        self._session = Session(start.session_id, self._settings, exists=start.resume)
+        self._session = Session(
+            start.session_id, self._settings, self.call_kernel, exists=start.resume
+        )
         self._queue: asyncio.Queue[Prompt | Reset | Reconnect | None] = asyncio.Queue()
         self._waiting: dict[str, Prompt] = {}
+        self._calls: dict[str, asyncio.Future[CallResult]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._rehearsal: Any = None
         self._state_dir: str | None = None
@@ -132,6 +140,10 @@ class Host:
                     self._session.settings = self._settings
                 case Reset() | Reconnect():
                     self._queue.put_nowait(message)
+                case CallResult():
+                    called = self._calls.get(message.id)
+                    if called is not None and not called.done():
+                        called.set_result(message)
                 case Ask():
                     self._spawn(self._answer(message))
                 case _:
@@ -162,6 +174,26 @@ class Host:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+    # -- tools --
+
+    async def call_kernel(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Have the kernel serve a tool, and return an MCP tool result.
+
+        There is no time limit: what a tool runs may take hours. The CLI cancels it when its turn is
+        stopped.
+        """
+        turn = self._session.serving
+        if turn is None:
+            return _told("No cell waits for an answer now, so nobody serves this tool.", True)
+        identifier = str(uuid.uuid4())
+        self._calls[identifier] = asyncio.get_running_loop().create_future()
+        self.send(Call(turn, identifier, name, arguments))
+        try:
+            result = await self._calls[identifier]
+        finally:
+            del self._calls[identifier]
+        return {"content": result.content, "is_error": result.failed}
+
     # -- turns --
 
     async def _run_queue(self) -> None:
@@ -182,6 +214,7 @@ class Host:
                     self._session = Session(
                         session_id,
                         self._settings,
+                        self.call_kernel,
                         exists=False,
                         rehearsal=self._rehearsal is not None,
                     )
@@ -292,6 +325,10 @@ class Host:
         }
 
 
+def _told(text: str, failed: bool) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": text}], "is_error": failed}
+
+
 def _memory() -> int:
     """Return the bytes of memory that the host and everything below it hold."""
     me = psutil.Process()
@@ -334,6 +371,8 @@ def main(fd: int, kernel: int, serving: threading.Event) -> NoReturn:
     """
     # What the SDK logs of a CLI that failed, the turn's trouble says already.
     logging.getLogger("claude_agent_sdk").setLevel(logging.CRITICAL)
+    # The tools that only look are allowed without a question, which it takes for an oversight.
+    warnings.filterwarnings("ignore", category=CanUseToolShadowedWarning)
     level = os.environ.get("FAMILIAR_LOG_LEVEL", "WARNING").upper()
     logging.basicConfig(level=level, stream=sys.stderr)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the kernel alone

@@ -20,6 +20,10 @@ from typing import Any, Literal
 PROTOCOL_VERSION = 1
 """Both sides name it in their first message; see :class:`Start` and :class:`Ready`."""
 
+PERMISSION = "permission"
+"""The call by which the person is asked whether another tool may be used: its arguments are
+``tool``, ``input`` and ``title``. The result's text is empty for yes, or says why not."""
+
 Outcome = Literal["complete", "stopped", "failed"]
 """How a turn ended: with its whole answer, by the person's Stop, or by an error."""
 
@@ -54,6 +58,9 @@ class Prompt:
     text: str
     options: dict[str, Any] = field(default_factory=dict)
     """What holds for this turn only: ``model``, ``effort``, ``thinking``."""
+    context: str = ""
+    """What has happened in the notebook since the last turn, for Claude to know; see
+    :mod:`familiar_kernel.context`."""
     number: int = 1
     """Which turn of the session this is, from 1; the kernel counts, since it outlives its hosts."""
 
@@ -90,6 +97,17 @@ class Reset:
 @dataclass
 class Reconnect:
     """Start the CLI anew and resume the session, for example after a sign-in."""
+
+
+@dataclass
+class CallResult:
+    """What came of a :class:`Call`, for Claude to read."""
+
+    id: str
+    content: list[dict[str, Any]]
+    """MCP content blocks: ``{"type": "text", "text": ...}`` or ``{"type": "image", "data": base64,
+    "mimeType": ...}``."""
+    failed: bool = False
 
 
 # -- From the host to the kernel --
@@ -164,6 +182,21 @@ class Notice:
 
 
 @dataclass
+class Call:
+    """Claude uses a tool that the kernel serves, since that is where the data and the person are.
+
+    Whoever waits for the turn serves it and answers with a :class:`CallResult` of the same ``id``,
+    unless the turn ends first.
+    """
+
+    turn: str
+    id: str
+    name: str
+    """A tool of :mod:`familiar_kernel.familiar.tools`, without a prefix; or :data:`PERMISSION`."""
+    arguments: dict[str, Any]
+
+
+@dataclass
 class TurnFinished:
     """The last event of a turn. Exactly one is sent for every :class:`Prompt`."""
 
@@ -204,8 +237,8 @@ class HostFailed:
 
 TurnEvent = TurnStarted | MessageBegan | ThinkingDelta | TextDelta | ToolUse | Notice | TurnFinished
 Message = (
-    Start | Prompt | Interrupt | Configure | Ask | Reset | Reconnect
-    | Ready | TurnEvent | Reply | HostFailed
+    Start | Prompt | Interrupt | Configure | Ask | Reset | Reconnect | CallResult
+    | Ready | TurnEvent | Call | Reply | HostFailed
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in Message.__args__}

@@ -38,7 +38,9 @@ from claude_agent_sdk import (
 
 from . import errors
 from .errors import Trouble, TroubleError
+from .permissions import may_use
 from .protocol import Prompt, ThinkingDelta, TurnEvent, TurnFinished
+from .tools import LOOKING, SERVER, CallKernel, server
 from .turn import TurnReader
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,10 @@ NOTEBOOK_HINT = (
     "You are the familiar of a Jupyter kernel: the person talks to you from the cells of a "
     "notebook, and your answer appears as that cell's output. It is rendered as Markdown with "
     "LaTeX ($...$ and $$...$$), fenced code and tables; raw HTML is shown as text. Write for "
-    "reading in a notebook: short paragraphs, code in fences that name their language."
+    "reading in a notebook: short paragraphs, code in fences that name their language. The tools "
+    "of the server named notebook look at the person's variables, cells and errors, and run Python "
+    "among them: use them rather than a shell for everything about the data, and look before you "
+    "assume. The notebook's file itself is not yours to edit."
 )
 
 
@@ -71,6 +76,7 @@ class Settings:
     model: str = ""
     effort: str = ""
     thinking: bool = True
+    permission_mode: str = "default"
     cwd: str = ""
     cli_path: str = ""
     max_budget_usd: float = 0.0
@@ -84,7 +90,7 @@ class Settings:
 
     def at_start(self) -> tuple[Any, ...]:
         """What the CLI takes only when it starts; a change of it needs another CLI."""
-        return (self.effort, self.thinking)
+        return (self.effort, self.thinking, self.permission_mode)
 
 
 class Session:
@@ -95,8 +101,15 @@ class Session:
     """
 
     def __init__(
-        self, session_id: str, settings: Settings, *, exists: bool, rehearsal: bool = False
+        self,
+        session_id: str,
+        settings: Settings,
+        call: CallKernel,
+        *,
+        exists: bool,
+        rehearsal: bool = False,
     ) -> None:
+        self._call = call
         self.session_id = session_id
         self.settings = settings
         self.rehearsal = rehearsal
@@ -220,6 +233,10 @@ class Session:
             max_buffer_size=MAX_LINE,
             # Asks with nobody to answer it, and edits of the notebook behind the front end's back.
             disallowed_tools=["AskUserQuestion", "NotebookEdit"],
+            mcp_servers={SERVER: server(self._call)},
+            allowed_tools=LOOKING,
+            can_use_tool=may_use(self._call),
+            permission_mode=wanted.permission_mode,  # type: ignore[arg-type]
             env=wanted.env,
             stderr=self._stderr.append,
             client_app="familiar-kernel",
@@ -249,6 +266,11 @@ class Session:
         return "\n".join(self._stderr)
 
     # -- turns --
+
+    @property
+    def serving(self) -> str | None:
+        """The turn under way."""
+        return self._serving
 
     async def run(self, prompt: Prompt, emit: Emit) -> TurnFinished:
         """Run one turn to its end, sending its events to ``emit``; the returned event is the last
@@ -310,7 +332,7 @@ class Session:
         async def once() -> AsyncIterator[dict[str, Any]]:
             message: dict[str, Any] = {
                 "type": "user",
-                "message": {"role": "user", "content": prompt.text},
+                "message": {"role": "user", "content": _content(prompt)},
                 "parent_tool_use_id": None,
                 "uuid": prompt.turn,
             }
@@ -426,6 +448,12 @@ class Session:
             "percent": usage.get("percentage", 0),
             "model": usage.get("model", ""),
         }
+
+
+def _content(prompt: Prompt) -> str | list[dict[str, str]]:
+    if not prompt.context:
+        return prompt.text
+    return [{"type": "text", "text": text} for text in (prompt.context, prompt.text)]
 
 
 class _DiedBeforeError(TroubleError):

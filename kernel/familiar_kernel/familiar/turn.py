@@ -46,10 +46,14 @@ _TELLING_FIELDS = (
     "pattern",
     "query",
     "url",
+    "code",
+    "expression",
     "description",
     "prompt",
     "skill",
 )
+OURS = "mcp__notebook__"
+"""What the CLI puts before the names of the notebook's own tools."""
 _STOPPED_REASONS = frozenset({"aborted_streaming", "aborted_tools"})
 
 
@@ -60,7 +64,11 @@ def tool_summary(tool_input: dict[str, Any]) -> str:
         if isinstance(value, str) and value.strip():
             break
     else:
-        value = json.dumps(tool_input, ensure_ascii=False) if tool_input else ""
+        name, value = "", json.dumps(tool_input, ensure_ascii=False) if tool_input else ""
+    if name == "code":
+        # Lines of Python run into each other would read as something else.
+        first, *more = value.strip().splitlines()
+        value = f"{first} … ({len(more)} more lines)" if more else first
     line = " ".join(value.split())
     return line if len(line) <= SUMMARY_LENGTH else line[: SUMMARY_LENGTH - 1] + "…"
 
@@ -181,9 +189,9 @@ class TurnReader:
             events.append(MessageBegan(self.turn, again=True))
         for block in message.content:
             if isinstance(block, ToolUseBlock):
-                tool = ToolUse(
-                    self.turn, block.id, block.name, tool_summary(block.input), "running"
-                )
+                name = block.name.removeprefix(OURS)
+                summary = tool_summary(block.input)
+                tool = ToolUse(self.turn, block.id, name, summary, "running")
                 self._tools[block.id] = tool
                 events.append(tool)
             elif inner or streamed:

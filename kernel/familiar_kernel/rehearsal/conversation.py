@@ -79,7 +79,8 @@ _REMINDER = re.compile(
 )
 _NOTE = re.compile(
     r"\s*(?:<(?P<tag>command-name|command-message|command-args|local-command-stdout|local-command-stderr"
-    r"|local-command-caveat|bash-input|bash-stdout|bash-stderr|task-notification)>.*</(?P=tag)>"
+    r"|local-command-caveat|bash-input|bash-stdout|bash-stderr|task-notification|notebook-context)>"
+    r".*</(?P=tag)>"
     r"|<command-name>.*</command-args>"
     r"|\[Request interrupted by user(?: for tool use)?\]"
     r"|Continue from where you left off\.)\s*",

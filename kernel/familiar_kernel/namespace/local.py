@@ -1,0 +1,158 @@
+"""The namespace of this very process: Claude's tools, served where the data is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from familiar_kernel import context
+
+from . import execution, reading
+from .probe import Probe, ProbeError
+from .reading import Content, text_block
+
+if TYPE_CHECKING:
+    from familiar_kernel.cell_log import CellLog
+
+NO_AWAIT = (
+    "Top-level await works only where the prompt is a whole cell, and not in ask() or among code. "
+    "Write the code without it."
+)
+
+
+class LocalNamespace:
+    """What Claude's tools see and do in the kernel's own process.
+
+    Args:
+        shell: the IPython shell whose variables they are.
+        log: what its cells held and showed.
+        cell: returns the request's id of the cell that is being executed.
+    """
+
+    def __init__(self, shell: Any, log: CellLog, cell: Callable[[], str]) -> None:
+        self._shell = shell
+        self._log = log
+        self._cell = cell
+        self._seen_cells = 0
+        self._probe = Probe(lambda: shell.user_ns, lambda: set(shell.user_ns_hidden))
+        self._looks: dict[str, Callable[..., Content]] = {
+            "list_variables": self._list,
+            "describe_variable": self._describe,
+            "read_cells": self._read_cells,
+            "last_error": self._last_error,
+            "propose_cell": self._propose,
+        }
+
+    def look(self, name: str, arguments: dict[str, Any]) -> tuple[Content, bool]:
+        """Serve a tool that only looks; return what came of it, and whether it failed."""
+        tool = self._looks.get(name)
+        if tool is None:
+            return [text_block(f"This kernel has no tool {name!r}.")], True
+        try:
+            return tool(**arguments), False
+        except (ProbeError, ValueError) as err:
+            return [text_block(str(err))], True
+        except TypeError as err:
+            return [text_block(f"{name} does not take these arguments: {err}")], True
+
+    def run(self, code: str) -> tuple[Content, bool]:
+        """Run code, blocking; return what it showed, and whether it failed.
+
+        Raises:
+            execution.CodeStopped: it was interrupted.
+        """
+        if execution.awaits(self._shell, code):
+            return [text_block(NO_AWAIT)], True
+        seen = self._seen()
+        went_well = execution.run(self._shell, code)
+        return self._ran(seen, went_well), not went_well
+
+    async def run_awaiting(self, code: str) -> tuple[Content, bool]:
+        """Run code as :meth:`run` does, on the kernel's loop, which goes on where it awaits.
+
+        Raises:
+            execution.CodeStopped: it was interrupted.
+        """
+        seen = self._seen()
+        went_well = await execution.run_awaiting(self._shell, code)
+        return self._ran(seen, went_well), not went_well
+
+    def mark(self) -> None:
+        """Remember cells and variables as they are: what comes from now on is new."""
+        self._probe.mark()
+        self._seen_cells = self._log.begun
+
+    def context(self, prompt: str, mode: str, budget: int) -> str:
+        """Return what has happened since :meth:`mark` and what a prompt names, for Claude.
+
+        Args:
+            prompt: the prompt that it goes with.
+            mode: "full", "errors" or "off".
+            budget: tokens that it may have.
+        """
+        now = self._cell()
+        cells = [
+            cell
+            for cell in self._log.cells()
+            if cell.serial > self._seen_cells and not context.is_prompt(cell.code)
+        ]
+        current = self._log.get(now)
+        cells = [cell for cell in cells if cell is not current]
+        changes = self._probe.changes() if mode == "full" else ""
+        named = context.describe_named(
+            prompt, self._shell.user_ns.__contains__, self._described, _folder()
+        )
+        return context.compose(cells, changes, named, mode, budget)
+
+    def _described(self, expression: str) -> str:
+        try:
+            return self._probe.describe(expression)
+        except ProbeError as err:
+            return f"({err})"
+
+    def _seen(self) -> int:
+        cell = self._log.get(self._cell())
+        return cell.seen if cell else 0
+
+    def _ran(self, seen: int, went_well: bool) -> Content:
+        cell = self._log.get(self._cell())
+        if cell is None:
+            return [text_block("It ran; what it showed is not known, as this cell is not logged.")]
+        return reading.run_content(cell.outputs(seen), cell.dropped, went_well)
+
+    # -- the tools --
+
+    def _list(self, pattern: str = "", page: int = 1) -> Content:
+        return [text_block(self._probe.variables(pattern, page))]
+
+    def _describe(self, expression: str, page: int = 1) -> Content:
+        return [text_block(self._probe.describe(expression, page))]
+
+    def _last_error(self, page: int = 1) -> Content:
+        # IPython keeps it here for %debug; 3.12's last_exc is not set by every version.
+        return [text_block(self._probe.last_error(getattr(sys, "last_value", None), page))]
+
+    def _read_cells(self, number: int | None = None, page: int = 1) -> Content:
+        cells = self._log.cells()
+        if number is None:
+            return reading.cells_content(cells, page)
+        chosen = [cell for cell in cells if cell.number == number]
+        if not chosen:
+            numbers = [cell.number for cell in cells]
+            known = f"{numbers[0]} to {numbers[-1]}" if numbers else "none"
+            raise ValueError(f"There is no cell In [{number}] in the log; it has {known}.")
+        return reading.cell_content(chosen[-1])
+
+    def _propose(self, code: str) -> Content:
+        self._shell.set_next_input(code)
+        return [text_block("It will be put below this cell when the turn ends.")]
+
+
+def _folder() -> Path:
+    """Return the working directory, or the home where it has been deleted under the kernel."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path.home()

@@ -1,0 +1,121 @@
+"""What cells showed, as Claude reads it: text within bounds, and pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from familiar_kernel.cell_log import LoggedCell, Output
+
+MAX_TEXT = 20_000
+"""Characters of one reading."""
+MAX_OUTPUT = 8_000
+"""Characters of one cell's output, where several cells are read."""
+MAX_PICTURES = 4
+MAX_PICTURE = 3_000_000
+"""Characters of a picture's base64: an endpoint refuses pictures of more than 5 MB."""
+_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+_CARRIAGE = re.compile(r"[^\n]*\r(?!\n|$)")
+
+Content = list[dict[str, Any]]
+"""MCP content blocks."""
+
+
+def text_block(text: str) -> dict[str, Any]:
+    """Return a text as an MCP content block."""
+    return {"type": "text", "text": text}
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return a text, or its beginning and its end and how much is between."""
+    if len(text) <= limit:
+        return text
+    head, tail = limit * 2 // 3, limit // 3
+    left_out = f"\n[... {len(text) - head - tail:,} characters left out ...]\n"
+    return text[:head] + left_out + text[len(text) - tail :]
+
+
+def outputs_text(outputs: Iterable[Output]) -> str:
+    """Return what outputs say as plain text; of pictures, that there are some."""
+    parts: list[str] = []
+    for kind, content in outputs:
+        if kind == "stream":
+            # A line that was written over, as progress bars do, shows what it showed last.
+            parts.append(_CARRIAGE.sub("", str(content.get("text", ""))))
+        elif kind == "error":
+            parts.append("\n".join(map(str, content.get("traceback", []))) + "\n")
+        else:
+            parts.append(_shown(content.get("data", {})) + "\n")
+    return _ANSI.sub("", "".join(parts)).rstrip("\n")
+
+
+def _shown(data: dict[str, Any]) -> str:
+    pictures = [f"[{mime}]" for mime in data if mime.startswith("image/")]
+    for mime in ("text/plain", "text/markdown", "text/html", "image/svg+xml"):
+        if mime in data:
+            text = data[mime]
+            return " ".join([text if isinstance(text, str) else "".join(text), *pictures])
+    return " ".join(pictures) or f"[{', '.join(data) or 'nothing'}]"
+
+
+def pictures(outputs: Iterable[Output]) -> Content:
+    """Return the pictures among outputs, the latest few of those that are not too large."""
+    found = []
+    for _, content in outputs:
+        data = content.get("data") or {}
+        for mime in _PICTURES:
+            if isinstance(data.get(mime), str):
+                encoded = "".join(data[mime].split())
+                if len(encoded) > MAX_PICTURE:
+                    found.append(text_block(f"[{mime} of {len(encoded):,} characters: too large]"))
+                else:
+                    found.append({"type": "image", "data": encoded, "mimeType": mime})
+                break
+    return found[-MAX_PICTURES:]
+
+
+def run_content(outputs: list[Output], dropped: int, went_well: bool) -> Content:
+    """Return what code showed that Claude ran."""
+    text = outputs_text(outputs)
+    if dropped:
+        text += f"\n[{dropped:,} more messages of output were not kept]"
+    text = text or ("(no output)" if went_well else "(it failed and said nothing)")
+    return [text_block(shortened(text, MAX_TEXT)), *pictures(outputs)]
+
+
+def cell_content(cell: LoggedCell) -> Content:
+    """Return one cell, with its pictures."""
+    return [text_block(_cell_text(cell, MAX_TEXT)), *pictures(cell.outputs())]
+
+
+def cells_content(cells: list[LoggedCell], page: int) -> Content:
+    """Return a page of cells, oldest first on it; the first page has the newest.
+
+    Raises:
+        ValueError: there is no such page.
+    """
+    pages: list[list[str]] = [[]]
+    room = MAX_TEXT
+    for cell in reversed(cells):
+        text = _cell_text(cell, MAX_OUTPUT)
+        if pages[-1] and len(text) > room:
+            pages.append([])
+            room = MAX_TEXT
+        pages[-1].insert(0, text)
+        room -= len(text)
+    if not 1 <= page <= len(pages):
+        raise ValueError(f"There is no page {page}; there are {len(pages)}.")
+    where = "" if len(pages) == 1 else f"Page {page} of {len(pages)}; page 1 is the newest.\n\n"
+    return [text_block(where + ("\n\n".join(pages[page - 1]) or "No cell has run yet."))]
+
+
+def _cell_text(cell: LoggedCell, limit: int) -> str:
+    said = outputs_text(cell.outputs())
+    parts = [f"In [{cell.number}]:", shortened(cell.code, limit)]
+    if said:
+        parts += ["Output:", shortened(said, limit)]
+    if cell.dropped:
+        parts.append(f"[{cell.dropped:,} messages of output were not kept]")
+    return "\n".join(parts)

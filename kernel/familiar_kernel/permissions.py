@@ -1,0 +1,232 @@
+"""Whether Claude may: what the person has decided, and the record of every decision.
+
+The CLI asks only about what the rules in Claude's own settings and the mode leave open. Here the
+person answers, in the cell that asked; where nobody can be asked, the answer is no.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jupyter_core.paths import jupyter_data_dir
+from traitlets import Enum, Unicode, default
+from traitlets.config import Configurable
+
+log = logging.getLogger(__name__)
+
+MODES = {
+    "ask": "default",
+    "accept-edits": "acceptEdits",
+    "plan": "plan",
+    "bypass": "default",
+}
+"""The modes, with the CLI's names for them. In bypass the CLI asks as well, and hears yes each
+time: so what was done is on record, and rules in Claude's settings that deny something still do."""
+
+_SHOWN = 400
+"""Characters of what was to be done that a record keeps."""
+_SECRET = re.compile(
+    r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization)[\"']?\s*[=:]\s*[\"']?"
+    r"(?:(?:bearer|basic)\s+)?|--?(?:api-?key|token|secret|password)\s+|\bbearer\s+)[^\s\"',;]+"
+    r"|(://[^/\s:@]+:)[^@\s/]+(?=@)"
+    r"|\b(?:sk-|ghp_|gho_|github_pat_|xox[bap]-|hf_|AKIA)[A-Za-z0-9_-]{8,}"
+)
+
+
+class PermissionFault(ValueError):
+    """A mode that cannot be had; the message says why, in one sentence."""
+
+
+class Decision(NamedTuple):
+    """What the person decided. ``why``: what they told Claude instead."""
+
+    allowed: bool
+    how: str
+    why: str = ""
+
+
+def decision_of(answer: str) -> Decision:
+    """Return what an answer to :data:`QUESTION` means. Only a plain yes is one."""
+    match answer.strip().lower():
+        case "y" | "yes":
+            return Decision(True, "once")
+        case "a" | "always":
+            return Decision(True, "always")
+        case "" | "n" | "no":
+            return Decision(False, "no")
+    return Decision(False, "no", answer.strip())
+
+
+QUESTION = "Allow? [y]es, [n]o, [a]lways for {name}, or tell Claude why not: "
+
+
+class Permissions(Configurable):
+    """What Claude may do in one kernel."""
+
+    mode = Enum(
+        tuple(MODES),
+        "ask",
+        help="ask: you are asked in the cell before Claude acts. accept-edits: files in the working"
+        " directory may be edited without asking. plan: Claude only looks and plans. bypass: nobody"
+        " is asked about anything; for containers that hold nothing of value.",
+    ).tag(config=True)
+    audit_log = Unicode(
+        help="The file that keeps one line of JSON for each decision; default: in Jupyter's data"
+        " directory."
+    ).tag(config=True)
+
+    @default("audit_log")
+    def _audit_log_in_data_dir(self) -> str:
+        return str(Path(jupyter_data_dir()) / "familiar" / "audit.jsonl")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.always: list[str] = []
+        """Tools that need no permission for the rest of this session, in the order of consent."""
+        fault = fault_of_mode(self.mode)
+        if fault:
+            log.warning("%s The mode is ask.", fault)
+            self.mode = "ask"
+
+    def choose(self, mode: str) -> None:
+        """Choose a mode.
+
+        Raises:
+            PermissionFault: there is no such mode, or it cannot be had here.
+        """
+        fault = fault_of_mode(mode)
+        if fault:
+            raise PermissionFault(fault)
+        self.mode = mode
+
+    @property
+    def cli_mode(self) -> str:
+        """The mode, as the CLI calls it."""
+        return MODES[self.mode]
+
+    def is_free(self, tool: str) -> bool:
+        """Whether a tool may be used without asking."""
+        return self.mode == "bypass" or tool in self.always
+
+    def record(self, session_id: str, tool: str, what: str, decision: Decision) -> None:
+        """Append a decision to the audit log. A log that cannot be written is said in the kernel's
+        log, and nothing else fails."""
+        entry = {
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "session": session_id,
+            "pid": os.getpid(),
+            "tool": tool,
+            "what": without_secrets(what)[:_SHOWN],
+            "allowed": decision.allowed,
+            "how": decision.how,
+        }
+        if decision.why:
+            entry["why"] = without_secrets(decision.why)[:_SHOWN]
+        path = Path(self.audit_log)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            line = json.dumps(entry, ensure_ascii=True).encode() + b"\n"
+            # One write to a file opened for appending: kernels that share it do not mix lines.
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                os.write(fd, line)
+            finally:
+                os.close(fd)
+        except OSError:
+            log.exception("a decision could not be written to %s", path)
+
+
+def fault_of_mode(mode: str) -> str:
+    """Return why a mode cannot be had, as one sentence, or nothing."""
+    if mode not in MODES:
+        return f"There is no mode {mode!r}; the modes are {', '.join(MODES)}."
+    if mode == "bypass" and os.geteuid() == 0 and os.environ.get("IS_SANDBOX") != "1":
+        return (
+            "The mode bypass is refused for root, since nothing would hold Claude back;"
+            " run the kernel as another user, or set IS_SANDBOX=1 in a container."
+        )
+    return ""
+
+
+def tool_name(tool: str) -> str:
+    """Return a tool's name as people know it, given the CLI's."""
+    return tool.rpartition("__")[2] if tool.startswith("mcp__") else tool
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with what looks like a key, token or password left out."""
+    return _SECRET.sub(lambda m: f"{m[1] or m[2] or ''}***", text)
+
+
+class Request:
+    """What Claude asks to be allowed.
+
+    Args:
+        tool: the CLI's name of the tool.
+        tool_input: what it would be used on.
+    """
+
+    def __init__(self, tool: str, tool_input: dict[str, Any]) -> None:
+        self.tool = tool
+        self.name = tool_name(tool)
+        self.what, self.language = _what(tool_input)
+
+    def bundle(self) -> dict[str, Any]:
+        """Return the request as a person sees it: the tool's name and exactly what it would do.
+
+        The fence is longer than any in it, so nothing in it can end it.
+        """
+        from .answer.characters import clean, clean_code
+
+        what = clean_code(clean(self.what))
+        ticks = "`" * (max((len(run) for run in re.findall("`{3,}", what)), default=2) + 1)
+        markdown = (
+            f"**Claude asks to use {self._literal}:**\n\n{ticks}{self.language}\n{what}\n{ticks}"
+        )
+        return {"text/markdown": markdown, "text/plain": self.plain()}
+
+    def plain(self) -> str:
+        """Return the request as plain text."""
+        from .answer.characters import clean, clean_code
+
+        return f"Claude asks to use {self.name}:\n\n{clean_code(clean(self.what))}"
+
+    def decided(self, decision: str) -> dict[str, Any]:
+        """Return what stays of the request once it is decided."""
+        return {
+            "text/markdown": f"*{self._literal} {decision}.*",
+            "text/plain": f"[{self.name} {decision}]",
+        }
+
+    @property
+    def _literal(self) -> str:
+        from .answer.inline import literal
+
+        return literal(self.name)
+
+
+def _what(tool_input: dict[str, Any]) -> tuple[str, str]:
+    """Return what a tool would do, and the language it is written in."""
+    if isinstance(code := tool_input.get("code"), str):
+        return code, "python"
+    if isinstance(command := tool_input.get("command"), str):
+        return command, "bash"
+    path = str(tool_input.get("file_path", ""))
+    if "old_string" in tool_input and "new_string" in tool_input:
+        return _diff(path, str(tool_input["old_string"]), str(tool_input["new_string"])), "diff"
+    if path and isinstance(content := tool_input.get("content"), str):
+        return _diff(path, "", content), "diff"
+    return json.dumps(tool_input, ensure_ascii=False, indent=2), "json"
+
+
+def _diff(path: str, old: str, new: str) -> str:
+    import difflib
+
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), path, path, n=3, lineterm="")
+    return "\n".join(lines)

@@ -1,0 +1,126 @@
+"""What the log keeps of cells, and what Claude reads of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from familiar_kernel.cell_log import CELL_SIZE, CELLS_KEPT, TOTAL_SIZE, CellLog
+from familiar_kernel.namespace import reading
+
+
+def begin(log: CellLog, name: str, code: str = "1", number: int = 1) -> None:
+    note(log, name, "execute_input", {"code": code, "execution_count": number})
+
+
+def note(log: CellLog, name: str, kind: str, content: dict[str, Any]) -> None:
+    log.note(name.encode(), kind.encode(), json.dumps(content).encode())
+
+
+def say(log: CellLog, name: str, text: str) -> None:
+    note(log, name, "stream", {"name": "stdout", "text": text})
+
+
+def test_a_cell_and_what_it_showed() -> None:
+    log = CellLog()
+    begin(log, "a", "print('x'); 1 + 1", 7)
+    say(log, "a", "x\n")
+    note(log, "a", "execute_result", {"data": {"text/plain": "2"}})
+    cell = log.get("a")
+    assert cell is not None
+    assert (cell.number, cell.code) == (7, "print('x'); 1 + 1")
+    assert reading.outputs_text(cell.outputs()) == "x\n2"
+    assert reading.outputs_text(cell.outputs(since=1)) == "2"
+    say(log, "nobody", "output of no cell")
+    assert len(log.cells()) == 1
+
+
+def test_a_cleared_cell_shows_what_came_after() -> None:
+    log = CellLog()
+    begin(log, "a")
+    say(log, "a", "before")
+    note(log, "a", "clear_output", {"wait": True})
+    cell = log.get("a")
+    assert cell is not None
+    assert reading.outputs_text(cell.outputs()) == "before"
+    say(log, "a", "after")
+    assert reading.outputs_text(cell.outputs()) == "after"
+    assert reading.outputs_text(cell.outputs(since=1)) == "after"
+    note(log, "a", "clear_output", {"wait": False})
+    assert cell.outputs() == []
+    say(log, "a", "last")
+    assert reading.outputs_text(cell.outputs(since=2)) == "last"
+
+
+def test_a_chatty_cell_keeps_its_beginning_and_its_end() -> None:
+    log = CellLog()
+    begin(log, "a")
+    for number in range(3000):
+        say(log, "a", f"{number} " + "x" * 1000)
+    cell = log.get("a")
+    assert cell is not None
+    assert cell.size <= CELL_SIZE
+    text = reading.outputs_text(cell.outputs())
+    assert text.startswith("0 ")
+    assert "2999 " in text
+    assert cell.dropped == 3000 - len(cell.outputs())
+    assert len(cell.outputs(since=2990)) == 10
+
+
+def test_the_log_is_bounded() -> None:
+    log = CellLog()
+    for number in range(CELLS_KEPT + 20):
+        begin(log, f"cell {number}", number=number)
+    assert len(log.cells()) == CELLS_KEPT
+    assert log.cells()[-1].number == CELLS_KEPT + 19
+    for number in range(100):
+        begin(log, f"large {number}")
+        say(log, f"large {number}", "x" * (CELL_SIZE // 2 - 1000))
+    assert sum(cell.size for cell in log.cells()) <= TOTAL_SIZE
+
+
+def test_what_terminals_show_is_what_is_read() -> None:
+    outputs = [
+        reading.Output("stream", {"text": "10%\r 50%\r100%\n\x1b[31mred\x1b[0m\r\n"}),
+        reading.Output("error", {"traceback": ["\x1b[0;31mValueError\x1b[0m: x"]}),
+        reading.Output("display_data", {"data": {"image/png": "AAAA"}}),
+        reading.Output("display_data", {"data": {"image/svg+xml": "<svg/>"}}),
+        reading.Output("display_data", {"data": {}}),
+    ]
+    text = reading.outputs_text(outputs)
+    assert text == "100%\nred\r\nValueError: x\n[image/png]\n<svg/> [image/svg+xml]\n[nothing]"
+    assert reading.pictures(outputs) == [{"type": "image", "data": "AAAA", "mimeType": "image/png"}]
+
+
+def test_pictures_are_bounded() -> None:
+    large = reading.Output("display_data", {"data": {"image/png": "A" * 4_000_000}})
+    small = reading.Output("display_data", {"data": {"image/png": "A\nA"}})
+    blocks = reading.pictures([small, large, *[small] * 5])
+    assert len(blocks) == reading.MAX_PICTURES
+    assert "too large" in reading.pictures([large])[0]["text"]
+    assert blocks[0]["data"] == "AA"
+
+
+@given(st.text(max_size=300), st.integers(0, 200))
+def test_what_is_shortened_says_so(text: str, limit: int) -> None:
+    short = reading.shortened(text, limit)
+    assert short == text if len(text) <= limit else "left out" in short
+    assert len(short) <= limit + 60
+
+
+def test_pages_of_cells_begin_with_the_newest() -> None:
+    log = CellLog()
+    for number in range(1, 41):
+        begin(log, str(number), f"cell_{number}()", number)
+        say(log, str(number), "x" * 2000)
+    first = reading.cells_content(log.cells(), 1)[0]["text"]
+    assert first.startswith("Page 1 of ")
+    assert "cell_40()" in first
+    assert "cell_1()" not in first
+    with pytest.raises(ValueError, match="There is no page 99"):
+        reading.cells_content(log.cells(), 99)
+    assert "No cell has run yet" in reading.cells_content([], 1)[0]["text"]

@@ -1,0 +1,367 @@
+"""What can be seen of a namespace: everything that matters, and nothing that takes for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from typing import Any, NoReturn
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from familiar_kernel.namespace import probe
+from familiar_kernel.namespace.probe import MAX_TEXT, Probe, ProbeError, fingerprint
+
+
+def looking(**variables: Any) -> Probe:
+    return Probe(lambda: variables, lambda: {"In", "Out"})
+
+
+class Sleeps:
+    def __repr__(self) -> str:
+        time.sleep(60)
+        return "never"
+
+
+class Raises:
+    def __repr__(self) -> NoReturn:
+        raise RuntimeError("secret detail")
+
+    @property
+    def size(self) -> NoReturn:
+        raise ValueError
+
+
+class Boasts:
+    def __repr__(self) -> str:
+        return "x" * 50_000_000
+
+
+class Lies:
+    __class__ = int  # type: ignore[assignment]
+
+    def __repr__(self) -> Any:
+        return 7
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise SystemExit
+
+
+# -- listing ---------------------------------------------------------------------------------------
+
+
+def test_variables_with_type_shape_and_value() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+    listed = looking(
+        n=3, words=["a", "b"], array=np.zeros((3, 4)), frame=frame, In=[], _x=1, sys=sys
+    )
+    lines = listed.variables().splitlines()
+    assert lines[0] == "array: numpy.ndarray 3 x 4 float64, 96 bytes"
+    assert lines[1].startswith("frame: pandas.DataFrame 2 rows x 2 columns")
+    assert lines[2] == "n: int = 3"
+    assert lines[3] == "words: list of 2 items = ['a', 'b']"
+    assert len(lines) == 4
+    assert listed.variables("_x") == "_x: int = 1"
+    assert listed.variables("N*") == "n: int = 3"
+    assert "No variable" in listed.variables("nothing*")
+    assert "no variables" in looking().variables()
+
+
+def test_pages() -> None:
+    listed = looking(**{f"v{n:04}": n for n in range(250)})
+    assert listed.variables().splitlines()[0] == "Page 1 of 3 (250 variables)."
+    assert "v0249: int = 249" in listed.variables(page=3)
+    for page in (0, 4, -1):
+        with pytest.raises(ProbeError, match="There is no page"):
+            listed.variables(page=page)
+
+
+def test_what_is_new_and_what_has_changed() -> None:
+    variables: dict[str, Any] = {
+        "same": 1, "number": 1, "items": [1], "array": np.arange(1000), "gone": 0,
+        "frame": pd.DataFrame({"a": [1, 2]}),
+    }  # fmt: skip
+    probe_ = Probe(lambda: variables, set)
+    assert probe_.changes().count("(new)") == 6
+    probe_.mark()
+    assert probe_.changes() == ""
+    variables["number"] = 2
+    variables["items"].append(2)
+    variables["array"][:] = 7
+    variables["frame"].loc[0, "a"] = 5
+    variables["fresh"] = "x"
+    del variables["gone"]
+    told = probe_.changes()
+    for name in ("number", "items", "array", "frame"):
+        assert f"{name}: " in told
+        assert "(changed)" in next(x for x in told.splitlines() if x.startswith(name))
+    assert "fresh: str of 1 characters = 'x' (new)" in told
+    assert "gone (gone)" in told
+    assert "same" not in told
+
+
+def test_many_changes_are_counted() -> None:
+    told = looking(**{f"v{n}": n for n in range(100)}).changes(limit=10)
+    assert len(told.splitlines()) == 11
+    assert told.endswith("and 90 more")
+
+
+def test_a_mark_keeps_nothing_alive() -> None:
+    import gc
+    import weakref
+
+    class Thing:
+        pass
+
+    variables = {"thing": Thing()}
+    probe_ = Probe(lambda: variables, set)
+    probe_.mark()
+    alive = weakref.ref(variables.pop("thing"))
+    gc.collect()
+    assert alive() is None
+
+
+# -- describing ------------------------------------------------------------------------------------
+
+
+def test_a_pandas_frame() -> None:
+    frame = pd.DataFrame(
+        {"age": [30, 41, None], "name": ["Ann", "Bo", "Ann"],
+         "at": pd.to_datetime(["2020-01-01", "2021-01-01", None])}
+    )  # fmt: skip
+    told = looking(frame=frame).describe("frame")
+    assert "3 rows x 3 columns" in told
+    assert "age: float64, 1 nulls, from 30.0 to 41.0" in told
+    assert "2 distinct in 3" in told
+    assert "2020-01-01" in told
+    assert "Ann" in looking(frame=frame).describe("frame['name']")
+
+
+def test_a_polars_frame() -> None:
+    frame = pl.DataFrame({"a": [1, 2, None], "b": ["x", "y", "y"]})
+    told = looking(frame=frame).describe("frame")
+    assert "polars.DataFrame: 3 rows x 2 columns" in told
+    assert "a: Int64, 1 nulls, from 1 to 2" in told
+    assert "b: String, 0 nulls, 2 distinct in 3" in told
+
+
+def test_wide_frames_have_pages() -> None:
+    frame = pd.DataFrame(np.zeros((2, 100)), columns=[f"c{n}" for n in range(100)])
+    assert "c99: float64" in looking(frame=frame).describe("frame", page=3)
+    with pytest.raises(ProbeError, match="3 pages of 100 columns"):
+        looking(frame=frame).describe("frame", page=4)
+
+
+def test_arrays_and_numbers() -> None:
+    array = np.array([[1.0, np.nan], [3.0, 4.0]])
+    told = looking(a=array).describe("a")
+    assert "from 1 to 4, mean 2.66667, 1 NaN" in told
+    assert "[ 3.,  4.]" in told or "[ 3.  4.]" in told
+    assert "2 of 3 are True" in looking(a=np.array([True, True, False])).describe("a")
+    assert "0 x 3 float64" in looking(a=np.zeros((0, 3))).describe("a")
+    assert "(an int of" in looking(n=1 << 100_000).variables()
+
+
+def test_parts_are_reached_by_name() -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.layers = [{"units": 64}]
+
+    found = looking(model=Model())
+    assert "units" in found.describe("model.layers[0]")
+    assert "64" in found.describe("model.layers[-1]['units']")
+    assert ".layers: list = [{'units': 64}]" in found.describe("model")
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("f()", "Only a name"),
+        ("", "Only a name"),
+        ("a +", "Only a name"),
+        ("a[b]", "Only a name"),
+        ("lenght", "Did you mean length"),
+        ("nothing_like_it", "list_variables"),
+        ("length.nope", "raised AttributeError"),
+        ("length[0]", "raised TypeError"),
+        ("(" * 5000, "Only a name"),
+    ],
+)
+def test_what_cannot_be_described_says_why(expression: str, told: str) -> None:
+    with pytest.raises(ProbeError, match="(?s).*" + told):
+        looking(length=3, a={}, b=1).describe(expression)
+
+
+def test_functions_and_classes_show_signature_and_source() -> None:
+    told = looking(f=test_pages).describe("f")
+    assert "() -> None" in told
+    assert "def test_pages()" in told
+    assert "Looks at one namespace" in looking(c=Probe).describe("c")
+
+
+def test_texts_have_parts() -> None:
+    text = "a" * 2000 + "b" * 2000
+    assert "b" not in looking(t=text).describe("t").replace("bytes", "").split("\n", 2)[2]
+    assert "b" * 2000 in looking(t=text).describe("t", page=2)
+
+
+# -- what takes for ever, raises or lies -----------------------------------------------------------
+
+
+def test_a_repr_that_sleeps_is_left_out() -> None:
+    began = time.monotonic()
+    told = looking(a=Sleeps(), b=[Sleeps()], c={1: Sleeps()}, d=Sleeps(), e=5).variables()
+    assert time.monotonic() - began < 5
+    assert "took longer than 1 s" in told
+    assert "left out" in told
+    assert "e: int = 5" in told
+
+
+def test_a_loop_that_is_given_up_ends() -> None:
+    class Loops:
+        def __repr__(self) -> str:
+            while True:
+                pass
+
+    before = {thread.ident for thread in threading.enumerate()}
+    looking(a=Loops()).variables()
+    deadline = time.monotonic() + 5
+    while {thread.ident for thread in threading.enumerate()} - before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("hostile", [Raises, Boasts, Lies])
+def test_hostile_objects_are_shown_as_far_as_they_can_be(hostile: type) -> None:
+    found = looking(x=hostile(), y=[hostile()], z={1: hostile()})
+    found.mark()
+    for told in (found.variables(), found.describe("x"), found.changes()):
+        assert len(told) <= MAX_TEXT
+        assert "secret detail" not in told
+    assert "raised" in looking(x=Raises()).describe("x")
+
+
+def test_cycles_and_depth_end() -> None:
+    cycle: list[Any] = [1]
+    cycle.append(cycle)
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+    told = looking(cycle=cycle, deep=deep).variables()
+    assert "…" in told
+
+
+trees = st.recursive(
+    st.none() | st.integers() | st.floats() | st.text() | st.binary() | st.builds(Raises),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner),
+    max_leaves=50,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(trees, st.text())
+def test_anything_can_be_looked_at(value: Any, expression: str) -> None:
+    found = looking(x=value)
+    assert len(found.variables()) <= MAX_TEXT
+    assert len(found.describe("x")) <= MAX_TEXT
+    assert fingerprint(value) == fingerprint(value)
+    with contextlib.suppress(ProbeError):
+        found.describe(expression)
+
+
+# -- the last error --------------------------------------------------------------------------------
+
+
+def test_post_mortem() -> None:
+    def inner(depth: int) -> float:
+        local = {"depth": depth}
+        if depth:
+            return inner(depth - 1)
+        return 1 / len(local.pop("depth") * [1])
+
+    caught = None
+    try:
+        try:
+            inner(20)
+        except ZeroDivisionError as err:
+            raise KeyError("outer") from err
+    except KeyError as err:
+        caught = err
+    told = looking().last_error(caught)
+    assert told.startswith("KeyError: 'outer'\nwhich came of ZeroDivisionError: division by zero")
+    assert "local: dict = {}" in looking().last_error(caught.__cause__)
+    assert "->" in told
+    assert "pages" not in told
+    assert "Page 3 of 3" in looking().last_error(caught, page=3)
+    with pytest.raises(ProbeError, match="There is no page 9"):
+        looking().last_error(caught, page=9)
+    assert "No exception" in looking().last_error(None)
+
+
+# -- speed and memory ------------------------------------------------------------------------------
+
+
+def costs(work: Any) -> tuple[float, float]:
+    """Return the seconds that some work takes, and by how many MB the memory grows at most."""
+    process = psutil.Process()
+    before = peak = process.memory_info().rss
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.perf_counter()
+    work()
+    took = time.perf_counter() - began
+    done.set()
+    watcher.join()
+    return took, (peak - before) / 1e6
+
+
+@pytest.mark.crowd
+def test_large_data_is_not_copied() -> None:
+    """The goals are 200 ms and 50 MB; the bound of the time leaves room for a busy machine."""
+    array = np.zeros(250_000_000)
+    took, grew = costs(lambda: looking(a=array).describe("a"))
+    assert took < 1
+    assert grew < 50
+    rows = 10_000_000
+    column = np.arange(rows, dtype=np.int64)
+    frame = pd.DataFrame({"a": column, "b": column * 0.5, "c": column % 7 == 0,
+                          "d": pd.Categorical.from_codes(column % 3, ["x", "y", "z"])})  # fmt: skip
+    frame["e"] = np.array(["text", "more"], dtype=object)[column % 2]
+    looking(f=frame.head(10)).describe("f")
+    took, grew = costs(lambda: looking(f=frame).describe("f"))
+    assert took < 1
+    assert grew < 50
+    assert "one row in 51" in looking(f=frame).describe("f")
+
+
+def test_a_thousand_variables_are_listed_and_marked_quickly() -> None:
+    found = looking(**{f"v{n}": [n, str(n), {"a": n}] for n in range(1000)})
+    began = time.perf_counter()
+    found.variables()
+    listed = time.perf_counter()
+    found.mark()
+    marked = time.perf_counter()
+    assert listed - began < 0.15  # 7 ms on an idle machine
+    assert marked - listed < 0.1  # 5 ms
+
+
+def test_one_answer_is_bounded() -> None:
+    wide = looking(**{f"v{n}": "x" * 500 for n in range(1000)})
+    assert len(wide.variables()) <= MAX_TEXT
+    big = looking(d={("k" * 500, n): "v" * 500 for n in range(1000)})
+    assert len(big.describe("d")) <= MAX_TEXT
+    assert probe.SHORT < 100
