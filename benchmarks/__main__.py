@@ -11,7 +11,18 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import answer_cost, code_cell, first_text, grammar, interrupt, life, memory, start
+from . import (
+    answer_cost,
+    code_cell,
+    first_text,
+    grammar,
+    hibernation,
+    interrupt,
+    life,
+    memory,
+    start,
+    tools,
+)
 from .bench import Bench, Effort
 from .endpoint import Endpoint
 from .machine import facts, load
@@ -19,7 +30,18 @@ from .report import Report, Row
 
 BENCHMARKS = {
     module.NAME: module
-    for module in (first_text, code_cell, start, memory, answer_cost, interrupt, life, grammar)
+    for module in (
+        first_text,
+        code_cell,
+        start,
+        memory,
+        answer_cost,
+        interrupt,
+        life,
+        grammar,
+        tools,
+        hibernation,
+    )
 }
 RESULTS = Path(__file__).parent / "results"
 

@@ -22,6 +22,8 @@ FIRST_WORD = "Moonlight"
 """The word with which the short answer begins, and which nothing else says."""
 SHORT = "a short answer, please"
 SHORT_ANSWER = f"{FIRST_WORD} falls on the {'old ' * 20}harbour, and the boats are asleep."
+LISTING = "what variables are there, please"
+"""The prompt upon which the list of variables is asked for, and then answered as the short one."""
 ENDLESS = "an endless answer, please"
 BIG_SIZE = 100_000
 PACES = {"at once": 0.0, "at 10 KB/s": 4.8}
@@ -44,6 +46,16 @@ def script() -> dict[str, Any]:
         "title": "benchmarks",
         "rules": [
             rule("short", SHORT, text=SHORT_ANSWER),
+            {
+                "id": "listing",
+                "when": {"prompt": LISTING},
+                "reply": [{"tool_use": {"name": "mcp__notebook__list_variables", "input": {}}}],
+            },
+            {
+                "id": "listed",
+                "when": {"tool_result": {"contains": "v0"}},
+                "reply": [{"text": SHORT_ANSWER, "literal": True}],
+            },
             rule("endless", ENDLESS, text="word ", repeat=6000, chunk=5, delay_ms=10),
             *(
                 rule(f"big {pace}", big_prompt(pace), text=big, chunk=48, delay_ms=delay)

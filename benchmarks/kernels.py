@@ -255,13 +255,13 @@ def running(bench: Bench, module: str, *arguments: str) -> Iterator[Kernel]:
     """Start a kernel, as :func:`starting` does, and wait until it and its familiar are ready."""
     with starting(bench, module, *arguments) as kernel:
         kernel.wait_for_reply(kernel.send("kernel_info_request", {})[0])
-        _settle(kernel)
+        settle(kernel)
         if module == OURS:
             kernel.run(READY)
         yield kernel
 
 
-def _settle(kernel: Kernel) -> None:
+def settle(kernel: Kernel) -> None:
     """Run cells until one is heard on iopub, to which a subscription takes a moment."""
     deadline = time.perf_counter() + TIMEOUT
     while time.perf_counter() < deadline:

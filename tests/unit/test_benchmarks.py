@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NAMES = (
     "first-text", "code-cell", "start", "memory", "answer", "interrupt", "life", "grammar",
+    "tools", "hibernation",
 )  # fmt: skip
 MACHINE = {
     "processor": "one of those",
