@@ -236,7 +236,7 @@ def test_the_answer_stands_apart_from_the_thought(gallery: Notebook) -> None:
 def test_tools_show_as_one_line_each_with_their_state(gallery: Notebook) -> None:
     lines = gallery.output(TOOLS).locator("li")
     expect(lines).to_have_text(
-        ["✓ Bash echo All hands on deck", "✗ Bash ls /no/such/folder — failed"]
+        ["✓ Bash echo All hands on deck", "✗ Bash ls no-such-folder — failed"]
     )
     expect(gallery.output(TOOLS)).to_contain_text("one of the two things worked.")
 
