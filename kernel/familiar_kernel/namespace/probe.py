@@ -13,12 +13,11 @@ runs there.
 from __future__ import annotations
 
 import ast
+import contextlib
 import ctypes
 import datetime
-import decimal
 import difflib
 import fnmatch
-import fractions
 import inspect
 import itertools
 import linecache
@@ -30,9 +29,10 @@ import time
 import traceback
 import types
 import uuid
+import zoneinfo
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 PAGE_SIZE = 100
 """Variables on a page."""
@@ -61,12 +61,48 @@ class ProbeError(ValueError):
 # --------------------------------------------------------------------------------------------------
 
 
-class _Stop(BaseException):
-    """Raised in code that took too long."""
+class _Stop(SystemExit):
+    """Raised in code that took too long. A thread that ends by a SystemExit says nothing of it."""
+
+
+class _Quiet:
+    """Stands in for a standard stream: what one thread writes goes nowhere."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.thread: int | None = None
+
+    def write(self, text: str) -> Any:
+        if threading.get_ident() == self.thread:
+            return len(text)
+        return self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[Callable[[], None]]:
+    """Put stand-ins in place of the standard streams; what it gives silences the calling thread."""
+    quiet = {name: _Quiet(getattr(sys, name)) for name in ("stdout", "stderr")}
+
+    def silence() -> None:
+        for stand_in in quiet.values():
+            stand_in.thread = threading.get_ident()
+
+    for name, stand_in in quiet.items():
+        setattr(sys, name, stand_in)
+    try:
+        yield silence
+    finally:
+        for name, stand_in in quiet.items():
+            stand_in.thread = None  # the number of a thread that has ended is given to another
+            if getattr(sys, name) is stand_in:  # else another thread has redirected it since
+                setattr(sys, name, stand_in.stream)
 
 
 class _Guard:
-    """Runs code that may do anything, for so long and no longer."""
+    """Runs code that may do anything, for so long and no longer, and not heard."""
 
     def __init__(self) -> None:
         self._left = TOTAL_SECONDS
@@ -79,23 +115,33 @@ class _Guard:
         """
         if self._left <= 0:
             raise ProbeError(f"{what} was left out, as others took all the time")
+        limit = min(REPR_SECONDS, self._left)
         done: list[tuple[bool, Any]] = []
 
         def run() -> None:
             try:
+                silence()
                 done.append((True, work()))
             except BaseException as err:  # whatever it is, it is this code's and not ours
-                done.append((False, type(err).__name__))
+                done.append((False, _name(type(err))))  # a message may hold what is secret
 
         thread = threading.Thread(target=run, name="familiar-probe", daemon=True)
         began = time.monotonic()
-        thread.start()
-        thread.join(min(REPR_SECONDS, self._left))
+        with _quietly() as silence:
+            try:
+                thread.start()
+            except RuntimeError as err:  # the process has as many threads as it may have
+                raise ProbeError(f"{what} was left out, as no thread could be started") from err
+            thread.join(limit)
+            if late := thread.is_alive():
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stop)
+                )
+                thread.join(0.02)  # most end at once, and print nothing any more
         self._left -= time.monotonic() - began
-        if thread.is_alive():
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stop)
-            )
+        if late and limit < REPR_SECONDS:
+            raise ProbeError(f"{what} was left out, as others took most of the time")
+        if late or not done:
             raise ProbeError(f"{what} took longer than {REPR_SECONDS:.0f} s and was left out")
         well, value = done[0]
         if not well:
@@ -116,29 +162,83 @@ class _Guard:
 # --------------------------------------------------------------------------------------------------
 
 _ATOMS = frozenset({
-    type(None), bool, float, complex, range, type(...), slice, datetime.date, datetime.datetime,
-    datetime.time, datetime.timedelta, decimal.Decimal, fractions.Fraction, uuid.UUID,
+    type(None), bool, float, complex, type(...), datetime.date, datetime.timedelta, uuid.UUID,
     pathlib.PosixPath,
 })  # fmt: skip
+_ZONES = (type(None), datetime.timezone, zoneinfo.ZoneInfo)
 _SEQUENCES: dict[type, str] = {list: "[]", tuple: "()", set: "{}", frozenset: "{}", deque: "[]"}
 _MAPPINGS = frozenset({dict, OrderedDict, defaultdict})
 _CALLABLES = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_FAMILIES = {
+    "numpy": ("ndarray",),
+    "pandas": ("DataFrame", "Series", "Index"),
+    "polars": ("DataFrame", "Series"),
+    "torch": ("Tensor",),
+}
+"""The libraries whose data are read directly, where they are loaded, and the types of it."""
 
 
-def _is(value: object, library: str, *names: str) -> bool:
-    """Whether a value is of one of a library's types, if the library is loaded at all."""
-    module = sys.modules.get(library)
-    known = tuple(t for name in names if isinstance(t := getattr(module, name, None), type))
-    # The type and not isinstance(), which would ask the object's own __class__.
-    return bool(known) and issubclass(type(value), known)
+def _of_type(kind: type, name: str) -> Any:
+    """Return a type's own ``__mro__``, ``__dict__``, ...; a metaclass has no say in it."""
+    return type.__dict__[name].__get__(kind)
+
+
+def _name(kind: type) -> str:
+    return _cut(str(_of_type(kind, "__qualname__")))
+
+
+def _root(kind: type) -> str:
+    """Return the first part of the name of a type's module."""
+    try:
+        module = _of_type(kind, "__module__")
+    except AttributeError:  # it was deleted, or made where there was no __name__
+        return ""
+    return module.partition(".")[0] if type(module) is str else ""
 
 
 def type_name(value: object) -> str:
     """Return a type's name, with its module's first part where it is not a builtin."""
     kind = type(value)
-    module = str(getattr(kind, "__module__", "")).partition(".")[0]
-    name = type.__getattribute__(kind, "__qualname__")
-    return str(name) if module in ("builtins", "__main__", "") else f"{module}.{name}"
+    root = _root(kind)
+    return _name(kind) if root in ("builtins", "__main__", "") else f"{root}.{_name(kind)}"
+
+
+def _family(value: object) -> str:
+    """Return of which of the libraries' types a value is, such as "numpy.ndarray", or ""."""
+    kind = type(value)  # and not isinstance(), which would ask the object's own __class__
+    for library, names in _FAMILIES.items():
+        module = sys.modules.get(library)
+        if isinstance(module, types.ModuleType):
+            for name in names:
+                known = vars(module).get(name)
+                if isinstance(known, type) and issubclass(kind, known):
+                    return f"{library}.{name}"
+    return ""
+
+
+def _trusted(value: object, family: str) -> bool:
+    """Whether the very type is the library's, and not one that somebody derived from it."""
+    kind = type(value)
+    if _root(kind) != family.partition(".")[0]:
+        return False
+    module = sys.modules.get(_of_type(kind, "__module__"))
+    return (
+        isinstance(module, types.ModuleType)
+        and vars(module).get(_of_type(kind, "__name__")) is kind
+    )
+
+
+def _plain(value: Any) -> bool:
+    """Whether the standard library alone makes a value's repr, and a short one."""
+    kind = type(value)
+    if kind is int:
+        return bool(value.bit_length() < 1000)
+    if kind in (slice, range):
+        parts = (value.start, value.stop, value.step)
+        return all(type(p) in (int, type(None)) and _plain(p) for p in parts)
+    if kind in (datetime.datetime, datetime.time):
+        return type(value.tzinfo) in _ZONES
+    return kind in _ATOMS
 
 
 def _cut(text: str, limit: int = SHORT) -> str:
@@ -149,12 +249,11 @@ def _cut(text: str, limit: int = SHORT) -> str:
 def short(value: object, guard: _Guard, depth: int = 3, limit: int = SHORT) -> str:
     """Return a value on one line; of large or foreign ones what can be said cheaply."""
     kind = type(value)
-    if kind in _ATOMS:
+    if _plain(value):
         return _cut(repr(value), limit)
     if kind is int:
         number: Any = value
-        bits = number.bit_length()
-        return repr(value) if bits < 1000 else f"(an int of {bits:,} bits)"
+        return f"(an int of {number.bit_length():,} bits)"
     if kind in (str, bytes, bytearray):
         text: Any = value
         return (
@@ -163,14 +262,23 @@ def short(value: object, guard: _Guard, depth: int = 3, limit: int = SHORT) -> s
     if kind in _SEQUENCES or kind in _MAPPINGS:
         return _cut(_elements(value, guard, depth, limit), limit)
     if issubclass(kind, type):
-        return f"class {_cut(str(type.__getattribute__(value, '__qualname__')))}"
+        known: Any = value
+        return f"class {_name(known)}"
     if kind in _CALLABLES:
-        return f"function {_cut(str(getattr(value, '__qualname__', '?')))}"
+        return f"function {_callable_name(value)}"
     if kind is types.ModuleType:
-        return f"module {_cut(str(getattr(value, '__name__', '?')))}"
-    if facts := _shape(value):
+        return f"module {short(vars(value).get('__name__'), guard)}".replace("'", "")
+    if facts := _facts(value, guard):
         return f"{type_name(value)} {facts}"
+    if _has_no_repr(kind):
+        return f"<{type_name(value)} object>"
     return _cut(guard.text(lambda: repr(value)[: 4 * limit], "its repr"), limit)
+
+
+def _has_no_repr(kind: type) -> bool:
+    """Whether a class leaves its repr to ``object``, so that no thread is needed to read it."""
+    line = _of_type(kind, "__mro__")
+    return next(c for c in line if "__repr__" in _of_type(c, "__dict__")) is object
 
 
 def _elements(value: Any, guard: _Guard, depth: int, limit: int) -> str:
@@ -198,28 +306,41 @@ def _elements(value: Any, guard: _Guard, depth: int, limit: int) -> str:
     return f"{left}{', '.join(parts)}{more}{right}"
 
 
-def _shape(value: Any) -> str:
+def _callable_name(value: Any) -> str:
+    while type(value) is types.MethodType:
+        value = value.__func__
+    if type(value) is types.FunctionType:
+        return _cut(value.__qualname__)
+    return _cut(value.__name__) if type(value) is types.BuiltinFunctionType else type_name(value)
+
+
+def _facts(value: Any, guard: _Guard) -> str:
     """Return shape and size of an array, a table or a text, as far as they cost nothing."""
-    if _is(value, "numpy", "ndarray"):
-        return f"{_times(value.shape)} {value.dtype}, {_bytes(value.nbytes)}"
-    if _is(value, "pandas", "DataFrame"):
-        size = int(value.memory_usage(index=True, deep=False).sum())
-        return f"{value.shape[0]:,} rows x {value.shape[1]:,} columns, {_bytes(size)}"
-    if _is(value, "pandas", "Series", "Index"):
-        return f"{len(value):,} x {value.dtype}, {_bytes(int(value.nbytes))}"
-    if _is(value, "polars", "DataFrame"):
-        size = int(value.estimated_size())
-        return f"{value.shape[0]:,} rows x {value.shape[1]:,} columns, {_bytes(size)}"
-    if _is(value, "polars", "Series"):
-        return f"{len(value):,} x {value.dtype}, {_bytes(int(value.estimated_size()))}"
-    if _is(value, "torch", "Tensor"):
-        size = value.element_size() * value.nelement()
-        return f"{_times(tuple(value.shape))} {value.dtype} on {value.device}, {_bytes(size)}"
-    if type(value) in _SEQUENCES or type(value) in _MAPPINGS:
+    kind = type(value)
+    if kind in _SEQUENCES or kind in _MAPPINGS:
         return f"{len(value):,} items"
-    if type(value) in (str, bytes, bytearray):
-        return f"{len(value):,} {'characters' if type(value) is str else 'bytes'}"
-    return ""
+    if kind in (str, bytes, bytearray):
+        return f"{len(value):,} {'characters' if kind is str else 'bytes'}"
+    family = _family(value)
+    if not family:
+        return ""
+    if not _trusted(value, family):
+        return guard.text(lambda: _shape(value, family), "its shape")
+    return _shape(value, family)
+
+
+def _shape(value: Any, family: str) -> str:
+    if family.endswith(".DataFrame"):
+        rows, columns = value.shape
+        size = value.estimated_size() if family[:2] == "po" else value.memory_usage().sum()
+        return f"{rows:,} rows x {columns:,} columns, {_bytes(int(size))}"
+    dtype = _cut(str(value.dtype))
+    if family == "torch.Tensor":
+        size = value.element_size() * value.nelement()
+        return f"{_times(tuple(value.shape))} {dtype} on {value.device}, {_bytes(size)}"
+    size = value.estimated_size() if family == "polars.Series" else value.nbytes
+    counted = _times(value.shape) if family == "numpy.ndarray" else f"{len(value):,} x"
+    return f"{counted} {dtype}, {_bytes(int(size))}"
 
 
 def _times(shape: Sequence[int]) -> str:
@@ -258,39 +379,56 @@ def _nothing(head: list[str]) -> _Described:
 
 def _describe(value: Any, guard: _Guard) -> _Described:
     kind = type(value)
-    if _is(value, "pandas", "DataFrame"):
-        return _pandas_frame(value, guard)
-    if _is(value, "polars", "DataFrame"):
-        return _polars_frame(value, guard)
-    if _is(value, "pandas", "Series", "Index") or _is(value, "polars", "Series"):
-        head = [f"{type_name(value)}: {_shape(value)}"]
-        head.append(guard.text(lambda: _column(value), "its summary"))
-        head.append("First: " + guard.text(lambda: _cut(str(list(value[:10])), 400), "its head"))
-        return _nothing(head)
-    if _is(value, "numpy", "ndarray"):
-        return _nothing([f"{type_name(value)}: {_shape(value)}", *_array(value, guard)])
-    if _is(value, "torch", "Tensor"):
-        head = [f"{type_name(value)}: {_shape(value)}, requires_grad={value.requires_grad}"]
-        sample = _strided(value.detach(), tuple(value.shape))
-        head.append(guard.text(lambda: _numbers(sample.float().cpu().numpy()), "its summary"))
-        return _nothing(head)
+    family = _family(value)
+    if family:
+        reader = _READERS[family]
+        if _trusted(value, family):
+            return reader(value, guard)
+        try:
+            return cast(_Described, guard.call(lambda: reader(value, guard)))
+        except ProbeError:  # what it derived does not work as the library's does; its repr says why
+            return _object(value, guard)
     if kind in (str, bytes, bytearray):
-        size = 2000
-        return _Described(
-            [f"{kind.__name__} of {_shape(value)}"],
-            f"parts of {size:,}",
-            math.ceil(len(value) / size),
-            lambda start, stop: [
-                value[start * size : stop * size] if kind is str
-                else repr(bytes(value[start * size : stop * size]))
-            ],
-            1,
-        )  # fmt: skip
+        return _text(value, guard)
     if kind in _MAPPINGS or kind in _SEQUENCES:
         return _container(value, guard)
     if issubclass(kind, type) or kind in _CALLABLES:
         return _code(value, guard)
     return _object(value, guard)
+
+
+def _text(value: Any, guard: _Guard) -> _Described:
+    size = 2000
+
+    def lines(start: int, stop: int) -> list[str]:
+        part = value[start * size : stop * size]
+        return [part if type(part) is str else repr(part)]
+
+    head = [f"{type_name(value)} of {_facts(value, guard)}"]
+    return _Described(head, f"parts of {size:,}", math.ceil(len(value) / size), lines, 1)
+
+
+def _series(value: Any, guard: _Guard) -> _Described:
+    head = [f"{type_name(value)}: {_facts(value, guard)}"]
+    step = _step(len(value))
+
+    def summary() -> str:
+        polars = _family(value) == "polars.Series"
+        said = _column(value.gather_every(step) if polars else _rows(value)[::step], step)
+        return said + (f" (of one in {step:,})" if step > 1 else "")
+
+    head.append(guard.text(summary, "its summary"))
+    first = guard.text(lambda: _cut(str(list(_rows(value)[:10])), 400), "its head")
+    return _nothing([*head, f"First: {first}"])
+
+
+def _tensor(value: Any, guard: _Guard) -> _Described:
+    def summary() -> str:
+        sample = _strided(value.detach(), value.is_contiguous())
+        return _numbers(sample.float().cpu().numpy()) + _part(sample.nelement(), value.nelement())
+
+    head = [f"{type_name(value)}: {_facts(value, guard)}, requires_grad={value.requires_grad}"]
+    return _nothing([*head, guard.text(summary, "its summary")])
 
 
 def _container(value: Any, guard: _Guard) -> _Described:
@@ -308,7 +446,8 @@ def _container(value: Any, guard: _Guard) -> _Described:
         some = list(itertools.islice(value, start, stop))
         return [f"[{i}] {short(v, guard, limit=200)}" for i, v in enumerate(some, start)]
 
-    return _Described([f"{type_name(value)} with {_shape(value)}{of}"], "items", len(value), lines)
+    head = [f"{type_name(value)} with {_facts(value, guard)}{of}"]
+    return _Described(head, "items", len(value), lines)
 
 
 def _step(count: int, most: int = SAMPLE) -> int:
@@ -316,9 +455,12 @@ def _step(count: int, most: int = SAMPLE) -> int:
     return step if step == 1 else step | 1  # odd, as what repeats often does so in twos
 
 
-def _strided(value: Any, shape: Sequence[int]) -> Any:
-    """Return a view of an array that has at most about :data:`SAMPLE` values, spread over it."""
-    ratio = math.prod(shape) / SAMPLE
+def _strided(value: Any, contiguous: bool, most: int = SAMPLE) -> Any:
+    """Return a view of an array or tensor that has at most about so many values, spread over it."""
+    shape = tuple(value.shape)
+    if contiguous and shape:
+        return value.reshape(-1)[:: _step(math.prod(shape), most)]
+    ratio = math.prod(shape) / most
     slices = []
     for size in shape:
         step = min(max(1, math.ceil(ratio)), max(1, size))
@@ -327,18 +469,25 @@ def _strided(value: Any, shape: Sequence[int]) -> Any:
     return value[tuple(slices)] if slices else value
 
 
-def _array(value: Any, guard: _Guard) -> list[str]:
+def _part(seen: int, count: int) -> str:
+    return "" if seen == count else f" (of {seen:,} values, spread over it)"
+
+
+def _array(value: Any, guard: _Guard) -> _Described:
     numpy = sys.modules["numpy"]
-    sample = _strided(value, value.shape)
-    of = "" if sample.size == value.size else f" (of {sample.size:,} values, spread over it)"
-    lines = []
+
+    def summary() -> str:
+        sample = _strided(value, value.flags.c_contiguous)
+        return _numbers(sample) + _part(sample.size, value.size)
+
+    head = [f"{type_name(value)}: {_facts(value, guard)}"]
     if value.dtype.kind in "biufc" and value.size:
-        lines.append(guard.text(lambda: _numbers(sample), "its summary") + of)
-    lines.append(guard.text(
+        head.append(guard.text(summary, "its summary"))
+    head.append(guard.text(
         lambda: numpy.array2string(value, threshold=20, edgeitems=3, max_line_width=100)[:2000],
-        "its values",
+        "its content",
     ))  # fmt: skip
-    return lines
+    return _nothing(head)
 
 
 def _numbers(sample: Any) -> str:
@@ -356,56 +505,78 @@ def _numbers(sample: Any) -> str:
     return said + (f", {missing:,} NaN" if missing else "")
 
 
-def _column(column: Any) -> str:
+def _column(sample: Any, step: int) -> str:
     """Return what is in a column (a pandas or polars Series): nulls and range, of a sample."""
-    polars = _is(column, "polars", "Series")
-    step = _step(len(column))
-    sample = column.gather_every(step) if polars else column[::step]
+    polars = _family(sample) == "polars.Series"
     nulls = int(sample.null_count() if polars else sample.isna().sum())
     said = f"{nulls:,} nulls" if step == 1 else f"{nulls / max(1, len(sample)):.1%} nulls"
     good = sample.drop_nulls() if polars else sample.dropna()
-    text = str(column.dtype) in ("object", "str", "string", "String", "category", "Categorical")
+    text = str(sample.dtype) in ("object", "str", "string", "String", "category", "Categorical")
     if not len(good):
         return said
     if text:
-        values = [str(v) if type(v) is str else type_name(v) for v in good[:2000]]
+        values = [str(v) if type(v) is str else type_name(v) for v in _rows(good)[:2000]]
         common = sorted(set(values), key=values.count if len(set(values)) < 50 else str)
         shown = ", ".join(_cut(repr(v), 30) for v in reversed(common[-3:]))
         return f"{said}, {len(set(values)):,} distinct in {len(values):,}, such as {shown}"
     return f"{said}, from {_cut(str(good.min()), 40)} to {_cut(str(good.max()), 40)}"
 
 
+def _rows(column: Any) -> Any:
+    """Return what takes slices by position: of a pandas Series a slice may go by its labels."""
+    return getattr(column, "iloc", column)
+
+
 def _table(
-    value: Any, guard: _Guard, names: list[Any], column: Callable[[int], Any], head: list[str]
+    value: Any, guard: _Guard, column: Callable[[int, int], Any], head: dict[str, Callable[[], str]]
 ) -> _Described:
-    rows = value.shape[0]
-    if (step := _step(rows)) > 1:
-        head.append(f"Nulls and ranges are those of one row in {step:,}.")
+    names = list(value.columns)
+    told = [f"{type_name(value)}: {_facts(value, guard)}"]
+    told += [f"{title}: {guard.text(work, 'it')}" for title, work in head.items()]
+    step = _step(value.shape[0])
+    if step > 1:
+        told.append(f"Nulls and ranges are those of one row in {step:,}.")
+
+    def line(place: int) -> str:
+        series = column(place, step)
+        return f"{_cut(str(names[place]), 60)}: {_cut(str(series.dtype))}, {_column(series, step)}"
 
     def lines(start: int, stop: int) -> list[str]:
-        said = []
-        for place in range(start, min(stop, len(names))):
-            series = column(place)
-            what = guard.text(lambda series=series: _column(series), "its summary")  # type: ignore[misc]
-            said.append(f"{_cut(str(names[place]), 60)}: {series.dtype}, {what}")
-        return said
+        return [guard.text(lambda i=n: line(i), f"column {n}") for n in range(start, stop)]  # type: ignore[misc]
 
-    return _Described(head, "columns", len(names), lines)
+    return _Described(told, "columns", len(names), lines)
 
 
 def _pandas_frame(value: Any, guard: _Guard) -> _Described:
-    first = guard.text(
-        lambda: value.iloc[:5, :12].to_string(max_colwidth=40, line_width=200), "its head"
-    )
-    index = guard.text(lambda: _cut(repr(value.index[:5]), 200), "its index")
-    head = [f"{type_name(value)}: {_shape(value)}", f"Index: {index}", "First rows:", first]
-    return _table(value, guard, list(value.columns), lambda i: value.iloc[:, i], head)
+    def first() -> str:
+        return str("\n" + value.iloc[:5, :12].to_string(max_colwidth=40, line_width=200))
+
+    def index() -> str:
+        return _cut(f"{type_name(value.index)} that begins with {list(value.index[:3])}", 200)
+
+    def column(place: int, step: int) -> Any:
+        return value.iloc[::step, place]
+
+    return _table(value, guard, column, {"Index": index, "First rows": first})
 
 
 def _polars_frame(value: Any, guard: _Guard) -> _Described:
-    first = guard.text(lambda: str(value[:5, :12]), "its head")
-    head = [f"{type_name(value)}: {_shape(value)}", "First rows:", first]
-    return _table(value, guard, list(value.columns), lambda i: value.to_series(i), head)
+    def column(place: int, step: int) -> Any:
+        # The rows first: a column of one repeated value is stored as one until it is a Series.
+        return value.select(value.columns[place]).gather_every(step).to_series()
+
+    return _table(value, guard, column, {"First rows": lambda: "\n" + str(value.head(5)[:, :12])})
+
+
+_READERS: dict[str, Callable[[Any, _Guard], _Described]] = {
+    "numpy.ndarray": _array,
+    "pandas.DataFrame": _pandas_frame,
+    "pandas.Series": _series,
+    "pandas.Index": _series,
+    "polars.DataFrame": _polars_frame,
+    "polars.Series": _series,
+    "torch.Tensor": _tensor,
+}
 
 
 def _code(value: Any, guard: _Guard) -> _Described:
@@ -415,23 +586,28 @@ def _code(value: Any, guard: _Guard) -> _Described:
     head.append(doc[:4000])
     source = guard.text(lambda: inspect.getsource(value), "its source")
     lines = [] if source.startswith("(its source raised") else source.splitlines()
-    return _Described(head, "lines of source", len(lines), lambda a, b: lines[a:b], 60)
+    return _Described(
+        head, "lines of source", len(lines), lambda a, b: [_cut_line(x) for x in lines[a:b]], 60
+    )
+
+
+def _cut_line(text: str) -> str:
+    return text if len(text) <= 300 else text[:299] + "…"
 
 
 def _object(value: Any, guard: _Guard) -> _Described:
-    bases = [type.__getattribute__(c, "__qualname__") for c in type(value).__mro__[1:-1]]
-    head = [f"{type_name(value)}" + (f", a {', '.join(map(str, bases[:6]))}" if bases else "")]
-    if facts := _shape(value):
-        head.append(facts)
+    line = _of_type(type(value), "__mro__")[:-1]
+    head = [type_name(value) + (f", a {', '.join(map(_name, line[1:7]))}" if line[1:] else "")]
     head.append(guard.text(lambda: repr(value)[:4000], "its repr"))
     own = _own_attributes(value)
-    slots = [s for c in type(value).__mro__ for s in _slots(c)]
-    names = [*own, *(n for n in slots if n not in own)]
-    names += [
-        name
-        for name, held in vars(type(value)).items()
-        if isinstance(held, property) and not name.startswith("_") and name not in own
-    ]
+    names = list(own)
+    for kind in line:
+        held = _of_type(kind, "__dict__")
+        slots = held.get("__slots__", ())
+        if type(slots) in (list, tuple):
+            names += [slot for slot in slots if type(slot) is str]
+        names += [name for name, what in held.items() if type(what) is property]
+    names = list(dict.fromkeys(name for name in names if not name.startswith("_")))
 
     def lines(start: int, stop: int) -> list[str]:
         said = []
@@ -439,9 +615,9 @@ def _object(value: Any, guard: _Guard) -> _Described:
             try:
                 held = own[name] if name in own else guard.call(lambda n=name: getattr(value, n))  # type: ignore[misc]
             except ProbeError as err:
-                said.append(f".{name}: ({err})")
+                said.append(f".{_cut(name)}: ({err})")
             else:
-                said.append(f".{name}: {type_name(held)} = {short(held, guard)}")
+                said.append(f".{_cut(name)}: {type_name(held)} = {short(held, guard)}")
         return said
 
     return _Described(head, "attributes", len(names), lines)
@@ -449,16 +625,15 @@ def _object(value: Any, guard: _Guard) -> _Described:
 
 def _own_attributes(value: object) -> dict[str, Any]:
     """Return an object's instance variables, without running any code of its class."""
-    try:
-        own = object.__getattribute__(value, "__dict__")
-    except (AttributeError, TypeError):
-        return {}
-    return {str(k): v for k, v in list(own.items())} if type(own) is dict else {}
-
-
-def _slots(kind: type) -> list[str]:
-    slots = vars(kind).get("__slots__", ())
-    return [slots] if isinstance(slots, str) else [s for s in slots if isinstance(s, str)]
+    for kind in _of_type(type(value), "__mro__"):
+        held = _of_type(kind, "__dict__").get("__dict__")
+        if held is None:
+            continue
+        if type(held) not in (types.GetSetDescriptorType, types.MemberDescriptorType):
+            return {}  # a property of that name, or worse
+        own = held.__get__(value)
+        return {k: v for k, v in list(own.items()) if type(k) is str} if type(own) is dict else {}
+    return {}
 
 
 # --------------------------------------------------------------------------------------------------
@@ -466,46 +641,102 @@ def _slots(kind: type) -> list[str]:
 # --------------------------------------------------------------------------------------------------
 
 
-def fingerprint(value: Any) -> object:
+def fingerprint(value: Any, guard: _Guard | None = None) -> object:
     """Return something small that differs when a value does, as far as can be seen cheaply.
 
     It holds no reference to the value. A change deep inside, or between the samples of a large
     array, is not seen.
     """
     kind = type(value)
-    if kind in _ATOMS or kind is int:
-        return kind.__name__, hash(value) if kind is not slice else repr(value)
-    if kind in (str, bytes):
-        return kind.__name__, len(value), hash(value)
+    if _plain(value):
+        return _name(kind), repr(value)
+    if kind is int:
+        return "int", value.bit_length(), hash(value)
+    if kind in (str, bytes, bytearray):
+        few = value if len(value) <= 10_000 else value[:99] + value[:: len(value) // 999]
+        return _name(kind), len(value), hash(bytes(few) if kind is bytearray else few + value[-99:])
     if kind in _SEQUENCES or kind in _MAPPINGS:
-        held = list(itertools.islice(value.values() if kind in _MAPPINGS else value, 32))
-        ends = list(value[-32:]) if kind in (list, tuple) else []
-        return kind.__name__, id(value), len(value), tuple(map(id, held + ends))
+        return _name(kind), id(value), len(value), tuple(map(_token, _ends(value)))
+    family = _family(value)
+    seen: object
     try:
-        return kind.__name__, id(value), _shape(value), _sampled(value)
+        if not family:
+            seen = _tokens(itertools.islice(_own_attributes(value).items(), 32))
+        elif _trusted(value, family):
+            seen = _sampled(value, family)
+        else:
+            seen = (guard or _Guard()).call(lambda: _sampled(value, family))
     except Exception as err:  # what a library raises here is its own affair; it has no fingerprint
-        return kind.__name__, id(value), type(err).__name__
+        seen = _name(type(err))
+    return _name(kind), id(value), seen
 
 
-def _sampled(value: Any) -> object:
-    if _is(value, "numpy", "ndarray"):
-        if value.dtype.hasobject or not value.size:
-            return None
-        small = value[tuple(slice(None, None, _step(n, 8)) for n in value.shape[:2])]
-        return hash(small.ravel()[:64].tobytes()) if small.size <= 4096 else None
-    if _is(value, "pandas", "DataFrame"):
-        step = _step(len(value), 8)
-        columns = range(min(8, value.shape[1]))
-        names = tuple(map(str, value.columns[:50]))
-        return names, tuple(str(list(value.iloc[::step, i])) for i in columns if _plain(value, i))
-    if _is(value, "pandas", "Series"):
-        return str(list(value.iloc[:: _step(len(value), 16)])) if value.dtype != object else None
-    own = _own_attributes(value)
-    return tuple((name, id(held)) for name, held in list(own.items())[:32])
+def _ends(value: Any) -> list[Any]:
+    """Return the first and the last 32 elements of a container; of a mapping keys and values."""
+    if type(value) in _MAPPINGS:
+        pairs = [*itertools.islice(value.items(), 32)]
+        if len(value) > 32:
+            pairs += itertools.islice(reversed(value.items()), 32)
+        return list(itertools.chain.from_iterable(pairs))
+    few = list(itertools.islice(value, 32))
+    if len(value) > 32 and type(value) not in (set, frozenset):
+        few += itertools.islice(reversed(value), 32)
+    return few
 
 
-def _plain(frame: Any, place: int) -> bool:
-    return str(frame.dtypes.iloc[place]) != "object"
+def _token(value: Any) -> object:
+    """Return what stands for an element: of small constants the value, else the identity.
+
+    An id alone would not do: a number that is replaced can leave its id to the next.
+    """
+    kind = type(value)
+    if kind is int:
+        return value if value.bit_length() < 64 else hash(value)
+    if kind is float:
+        return value if value == value else "NaN"
+    if kind is str:
+        return hash(value) if len(value) < 1000 else (len(value), id(value))
+    return id(value)
+
+
+def _cell(value: Any) -> object:
+    """Return what stands for a cell of a table, which may be made anew each time it is read."""
+    if type(value) is tuple:
+        return tuple(_token(part) for part in value[:9])
+    small = _name(type(value)) not in ("ndarray", "void", "object_", "DataFrame", "Series")
+    fresh = small and any(_trusted(value, library) for library in ("numpy", "pandas", "decimal"))
+    return repr(value) if fresh or _plain(value) else _token(value)
+
+
+def _tokens(pairs: Iterable[tuple[str, Any]]) -> object:
+    return tuple((name, _token(value)) for name, value in pairs)
+
+
+def _sampled(value: Any, family: str) -> object:
+    """Return the shape and what stands for about 64 values of an array or a table."""
+    facts = _shape(value, family)
+    if family == "numpy.ndarray":
+        sample = _strided(value, value.flags.c_contiguous, 64)
+        if sample.dtype.kind == "O":
+            return facts, _cells(sample.flat)
+        return facts, None if sample.dtype.hasobject else hash(sample.tobytes())
+    if family == "torch.Tensor":
+        return facts, str(_strided(value.detach(), value.is_contiguous(), 64).tolist())
+    step = _step(len(value), 8 if family.endswith("DataFrame") else 64)
+    if family == "polars.DataFrame":
+        few = value.gather_every(step)[:, :: _step(value.shape[1], 8)]
+        return facts, tuple(value.columns[:64]), tuple(_cells(row) for row in few.rows())
+    if family == "pandas.DataFrame":
+        few = value.iloc[::step]  # the rows first, which copies nothing
+        few = few.iloc[:, :: _step(value.shape[1], 8)].to_numpy(dtype=object)
+        return facts, _cells(value.columns[:64]), tuple(_cells(row) for row in few)
+    if family == "polars.Series":
+        return facts, _cells(value.gather_every(step).to_list())
+    return facts, _cells(_rows(value)[::step])
+
+
+def _cells(values: Iterable[Any]) -> tuple[object, ...]:
+    return tuple(map(_cell, values))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -545,20 +776,20 @@ class Probe:
             for name, value in self._own(pattern)
             if not pattern or fnmatch.fnmatch(name.lower(), pattern.lower())
         ]
+        start, where = _page_of(len(chosen), PAGE_SIZE, page, "variables")
         if not chosen:
             return "No variable matches." if pattern else "There are no variables yet."
         guard = _Guard()
-        start, where = _page_of(len(chosen), PAGE_SIZE, page, "variables")
         lines = [
             self._line(name, value, guard) for name, value in chosen[start : start + PAGE_SIZE]
         ]
-        return _bounded("\n".join([*where, *lines]))
+        return _bounded([*where, *lines], "give a pattern that fewer names match")
 
     def _own(self, pattern: str = "") -> Iterator[tuple[str, Any]]:
         hidden = self._hidden()
         for name, value in sorted(self._snapshot().items()):
             if name == pattern or not (
-                name in hidden or name.startswith("_") or type(value) is types.ModuleType
+                name in hidden or name.startswith("_") or issubclass(type(value), types.ModuleType)
             ):
                 yield name, value
 
@@ -570,17 +801,22 @@ class Probe:
         if self._marks is not None:
             before = self._marks.get(name)
             mark = " (new)" if before is None else ""
-            if before is not None and before != fingerprint(value):
+            if before is not None and before != fingerprint(value, guard):
                 mark = " (changed)"
-        facts = _shape(value)
+        facts = _facts(value, guard)
+        kind = type(value)
+        name = _cut(name)
+        if facts and _family(value):
+            return f"{name}: {type_name(value)} {facts}{mark}"
         shown = short(value, guard)
-        if facts and shown == f"{type_name(value)} {facts}":
+        if kind in _CALLABLES or kind is types.ModuleType or issubclass(kind, type):
             return f"{name}: {shown}{mark}"
         return f"{name}: {type_name(value)}{facts and f' of {facts}'} = {shown}{mark}"
 
     def mark(self) -> None:
         """Remember what the variables are like now."""
-        self._marks = {name: fingerprint(value) for name, value in self._own()}
+        guard = _Guard()
+        self._marks = {name: fingerprint(value, guard) for name, value in self._own()}
 
     def changes(self, limit: int = 30) -> str:
         """Return a line for each variable that is new, changed or gone since :meth:`mark`."""
@@ -590,13 +826,13 @@ class Probe:
         now: set[str] = set()
         for name, value in self._own():
             now.add(name)
-            if name not in before or before[name] != fingerprint(value):
-                told = self._line(name, value, guard) if len(lines) < limit else name
+            if name not in before or before[name] != fingerprint(value, guard):
+                told = self._line(name, value, guard) if len(lines) < limit else ""
                 lines.append(told if self._marks is not None else f"{told} (new)")
-        lines += [f"{name} (gone)" for name in before if name not in now]
+        lines += [f"{_cut(name)} (gone)" for name in before if name not in now]
         if len(lines) > limit:
             lines[limit:] = [f"and {len(lines) - limit:,} more"]
-        return "\n".join(lines)
+        return _bounded(lines, "list the variables to see the others")
 
     # -- one of them --
 
@@ -615,10 +851,12 @@ class Probe:
         start, where = _page_of(found.total, found.page, page, found.items)
         lines = found.lines(start, min(start + found.page, found.total))
         head = found.head if page == 1 else found.head[:1]
-        return _bounded("\n".join([*head, *where, *lines]))
+        return _bounded([*head, *where, *lines], "describe a part of it by its name or subscript")
 
     def _resolve(self, expression: str, guard: _Guard) -> Any:
         try:
+            if len(expression) > 1000:  # what is nested too deeply costs more than an error
+                raise ProbeError(_ONLY)
             node = ast.parse(expression.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise ProbeError(_ONLY) from None
@@ -629,21 +867,26 @@ class Probe:
         if not isinstance(node, ast.Name):
             raise ProbeError(_ONLY)
         names = self._snapshot()
+        if len(steps) > 50:
+            raise ProbeError(_ONLY)
         if node.id not in names:
             close = difflib.get_close_matches(node.id, names, n=3)
             hint = f" Did you mean {', '.join(close)}?" if close else " list_variables shows them."
             raise ProbeError(f"There is no variable {node.id!r}.{hint}")
         value = names[node.id]
         for step in reversed(steps):
-            what = ast.unparse(step)
+            try:
+                what = ast.unparse(step)
+            except RecursionError:
+                raise ProbeError(_ONLY) from None
             if isinstance(step, ast.Attribute):
                 value = guard.call(lambda v=value, n=step.attr: getattr(v, n), what)  # type: ignore[misc]
                 continue
             try:
                 key = ast.literal_eval(step.slice)
-            except ValueError:
+            except (ValueError, TypeError, RecursionError, MemoryError):
                 raise ProbeError(_ONLY) from None
-            value = guard.call(lambda v=value, k=key: v[k], what)  # type: ignore[misc]
+            value = guard.call(lambda v=value, k=key: _item(v, k), what)  # type: ignore[misc]
         return value
 
     # -- the last error --
@@ -661,27 +904,51 @@ class Probe:
         if exc is None:
             return "No exception has been raised yet."
         guard = _Guard()
-        chain: list[BaseException] = []
-        link: BaseException | None = exc
-        while link is not None and not any(link is c for c in chain) and len(chain) < 10:
-            chain.append(link)
-            link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-        lines = []
+        chain = _chain(exc)
+        lines: list[str] = []
         for number, raised in enumerate(chain):
-            message = guard.text(lambda r=raised: str(r)[:2000], "its message")  # type: ignore[misc]
+            size = 300 if number else 2000
+            message = guard.text(lambda e=raised, n=size: str(e)[:n], "its message")  # type: ignore[misc]
             lines.append(f"{'which came of ' if number else ''}{type_name(raised)}: {message}")
         frames = [
-            (frame, line)
+            (raised, frame, line)
             for raised in chain
-            for frame, line in reversed(list(traceback.walk_tb(raised.__traceback__)))
+            for frame, line in reversed(list(traceback.walk_tb(_of_error(raised, "traceback"))))
             if not _internal(frame.f_code.co_filename)
         ]
-        start, where = _page_of(len(frames), FRAMES, page, "frames, innermost first")
-        for frame, line in frames[start : start + FRAMES]:
-            where += ["", *_frame(frame, line, guard)]
-        return _bounded("\n".join([*lines, *where]))
+        start, where = _page_of(len(frames), FRAMES, page, "frames, the innermost on page 1")
+        told: BaseException | None = None
+        for raised, frame, line in reversed(frames[start : start + FRAMES]):
+            where += ["", f"Frames of the {type_name(raised)}:"] if raised is not told else [""]
+            where += _frame(frame, line, guard)
+            told = raised
+        return _bounded([*lines, *where], "describe a variable by its name")
 
 
+def _of_error(exc: BaseException, name: str) -> Any:
+    """Return an error's cause, context or traceback, which its class may have hidden."""
+    return BaseException.__dict__[f"__{name}__"].__get__(exc)
+
+
+def _chain(exc: BaseException) -> list[BaseException]:
+    """Return an error and what it came of, at most ten in all."""
+    chain: list[BaseException] = []
+    link: BaseException | None = exc
+    while link is not None and not any(link is c for c in chain) and len(chain) < 10:
+        chain.append(link)
+        hides = _of_error(link, "suppress_context")
+        link = _of_error(link, "cause") or (None if hides else _of_error(link, "context"))
+    return chain
+
+
+def _item(value: Any, key: Any) -> Any:
+    if type(value) is defaultdict and key not in value:
+        raise KeyError(key)  # to ask it would put the key in
+    return value[key]
+
+
+_FRAME_TEXT = 1300
+"""Characters of a frame after which no more of its variables are shown: eight go in an answer."""
 _ONLY = (
     "Only a name with attributes and constant subscripts can be described, such as df['x'].values; "
     "for anything else run code."
@@ -694,20 +961,35 @@ def _internal(filename: str) -> bool:
 
 
 def _frame(frame: types.FrameType, line: int, guard: _Guard) -> list[str]:
+    """Return a frame's place, source and variables, in a share of an answer's characters."""
     code = frame.f_code
-    said = [f"{code.co_filename}, line {line}, in {code.co_name}:"]
-    for number in range(max(1, line - 2), line + 3):
-        source = linecache.getline(code.co_filename, number, frame.f_globals).rstrip()
-        if source:
-            said.append(f"{'->' if number == line else '  '} {number:4} {_cut(source, 160)}")
-    held = list(frame.f_locals.items())
+    said = [f"{code.co_filename[-200:]}, line {line}, in {_cut(code.co_name)}:"]
+    with contextlib.suppress(ProbeError):  # no source, as with code that a file no longer holds
+        said += guard.call(lambda: _source(frame, line))
+    try:
+        held = guard.call(lambda: list(frame.f_locals.items()), "what is in it")
+    except ProbeError as err:  # code can be run with a mapping of anybody's for its variables
+        return [*said, f"     ({err})"]
     if code.co_name == "<module>":  # all of the notebook's variables: those that it uses will do
         held = [(name, value) for name, value in held if name in code.co_names]
-    for name, value in held[:25]:
-        if not name.startswith("__") and type(value) is not types.ModuleType:
-            said.append(f"     {name}: {type_name(value)} = {short(value, guard)}")
-    if len(held) > 25:
-        said.append(f"     and {len(held) - 25} more")
+    held = [(n, v) for n, v in held if type(n) is str and not n.startswith("__")]
+    held = [(n, v) for n, v in held if not issubclass(type(v), types.ModuleType)]
+    size = sum(map(len, said))
+    for number, (name, value) in enumerate(held):
+        if number == 25 or size > _FRAME_TEXT:
+            said.append(f"     and {len(held) - number} more")
+            break
+        said.append(f"     {_cut(name)}: {type_name(value)} = {short(value, guard)}")
+        size += len(said[-1])
+    return said
+
+
+def _source(frame: types.FrameType, line: int) -> list[str]:
+    name = frame.f_code.co_filename
+    said = []
+    for number in range(max(1, line - 2), line + 3):
+        if source := linecache.getline(name, number, frame.f_globals).rstrip():
+            said.append(f"{'->' if number == line else '  '} {number:4} {source[:150]}")
     return said
 
 
@@ -725,8 +1007,10 @@ def _are(pages: int) -> str:
     return "is one page" if pages == 1 else f"are {pages:,} pages"
 
 
-def _bounded(text: str) -> str:
+def _bounded(lines: list[str], more: str) -> str:
+    """Return lines as text that any channel carries, and what to do to see what had no room."""
+    text = "\n".join(lines).encode("utf-8", "backslashreplace").decode("utf-8")
     if len(text) <= MAX_TEXT:
         return text
-    told = "\n[cut here; ask for a part of it by name, or for a pattern]"
-    return text[: MAX_TEXT - len(told)] + told
+    room = MAX_TEXT - 200
+    return f"{text[:room]}\n[{len(text) - room:,} characters were cut here: {more}]"
