@@ -24,6 +24,8 @@ from claude_agent_sdk import (  # noqa: E402
     StreamEvent,
 )
 
+from familiar_kernel.familiar.tools import LOOKING, SERVER, server  # noqa: E402
+
 
 async def turn(client: ClaudeSDKClient, prompt: str) -> dict[str, Any]:
     """Run one turn; return the seconds to its ``first`` text and to its ``end``."""
@@ -44,9 +46,18 @@ def first_text(event: dict[str, Any]) -> str:
     return str(delta.get("text") or "") if event.get("type") == "content_block_delta" else ""
 
 
+async def unused(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Serve a tool that no turn of the benchmarks uses here."""
+    raise RuntimeError(f"the bare client was to use {name} with {arguments}")
+
+
 async def serve(options: dict[str, Any]) -> None:
-    """Connect, say so, and run a turn for every line."""
-    async with ClaudeSDKClient(ClaudeAgentOptions(**options)) as client:
+    """Connect, say so, and run a turn for every line.
+
+    The notebook's tools are in its requests as in the kernel's: they make them longer.
+    """
+    tools: dict[str, Any] = {"mcp_servers": {SERVER: server(unused)}, "allowed_tools": LOOKING}
+    async with ClaudeSDKClient(ClaudeAgentOptions(**options, **tools)) as client:
         print(json.dumps({"connected": time.perf_counter() - BEGAN}), flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             print(json.dumps(await turn(client, json.loads(line)["prompt"])), flush=True)
