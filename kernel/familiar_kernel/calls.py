@@ -7,18 +7,18 @@ tools show belongs to its cell.
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from IPython.core.error import StdinNotImplementedError
-
-from .familiar.familiar import Turn
-from .familiar.protocol import PERMISSION, Call, CallResult
-from .namespace.execution import CodeStopped, interrupts_raised
+from .asking import NO_ANSWER, NOBODY, Asker, can_act
+from .familiar.protocol import PERMISSION, QUESTION, Call, CallResult, ToolUsed
+from .familiar.turns import Turn
+from .namespace.execution import CodeStopped
 from .outputs import CellOutputs
-from .permissions import QUESTION, Decision, Request, decision_of
+from .permissions import Decision, Request, how_unasked
+from .questions import Questions
 
 if TYPE_CHECKING:
     from .kernel import FamiliarKernel
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 
 _serving: ContextVar[bool] = ContextVar("familiar_serving", default=False)
 
-NOBODY = (
-    "Nobody can be asked: this front end answers no questions. The person can run the notebook in "
-    "JupyterLab, or allow the tool in Claude's settings or with %claude_permissions."
-)
+ASKING = (PERMISSION, QUESTION)
+"""The calls that need a person, and not the data."""
 
 
 class CallServer:
@@ -38,6 +36,7 @@ class CallServer:
 
     def __init__(self, kernel: FamiliarKernel) -> None:
         self._kernel = kernel
+        self._asker = Asker(kernel)
         self._made: LocalNamespace | None = None
 
     @property
@@ -45,17 +44,34 @@ class CallServer:
         """Whether the code that runs here is Claude's own."""
         return _serving.get()
 
-    def turn_over(self) -> None:
-        """Remember what there is, now that Claude has seen it or could have."""
-        self._namespace.mark()
+    # -- what a turn is told --
 
-    def context(self, prompt: str) -> str:
+    def moment(self) -> int:
+        """Return what there is now, for :meth:`told`."""
+        return self._namespace.moment()
+
+    def told(self, moment: int | None = None) -> None:
+        """Remember that Claude has seen, or could have, what there was at a moment; None is now."""
+        self._namespace.mark(moment)
+
+    def context(self, prompt: str, notes: Sequence[str] = ()) -> str:
         """Return what goes with a prompt by itself; see :mod:`familiar_kernel.context`."""
         familiar = self._kernel.familiar
-        return self._namespace.context(prompt, familiar.context, familiar.context_tokens)
+        return self._namespace.context(prompt, familiar.context, familiar.context_tokens, notes)
+
+    def last_failure(self) -> str:
+        """Return how the latest cell failed, in one line; empty where it did not."""
+        return self._namespace.last_failure()
+
+    # -- tools --
 
     def serve(self, turn: Turn, call: Call, outputs: CellOutputs | None) -> None:
         """Serve a call, blocking.
+
+        Args:
+            turn: whose call it is.
+            call: the call.
+            outputs: where a question to the person shows.
 
         Raises:
             CodeStopped: the person interrupted it; the turn is to be stopped.
@@ -63,10 +79,10 @@ class CallServer:
         with self._served():
             content, failed = (
                 self._namespace.run(call.arguments.get("code", ""))
-                if call.name == "run_python" and self._may_run
-                else self._other(call, outputs)
+                if call.name == "run_python" and can_act()
+                else self._other(turn, call, outputs)
             )
-        self._kernel.familiar.answer_call(turn, CallResult(call.id, content, failed))
+        self._answer(turn, call, content, failed)
 
     async def serve_awaiting(self, turn: Turn, call: Call, outputs: CellOutputs | None) -> None:
         """Serve a call as :meth:`serve` does, on the kernel's loop.
@@ -79,7 +95,7 @@ class CallServer:
             return
         with self._served():
             content, failed = await self._namespace.run_awaiting(call.arguments.get("code", ""))
-        self._kernel.familiar.answer_call(turn, CallResult(call.id, content, failed))
+        self._answer(turn, call, content, failed)
 
     @staticmethod
     @contextlib.contextmanager
@@ -91,10 +107,6 @@ class CallServer:
             _serving.reset(token)
 
     @property
-    def _may_run(self) -> bool:
-        return _can_act()
-
-    @property
     def _namespace(self) -> LocalNamespace:
         if self._made is None:
             from .namespace.local import LocalNamespace  # not at boot: most cells ask nothing
@@ -103,68 +115,83 @@ class CallServer:
             self._made = LocalNamespace(kernel.shell, kernel.output_watch.log, lambda: kernel.cell)
         return self._made
 
-    def _other(self, call: Call, outputs: CellOutputs | None) -> tuple[Content, bool]:
+    def _other(self, turn: Turn, call: Call, outputs: CellOutputs | None) -> tuple[Content, bool]:
         if call.name == PERMISSION:
-            request = Request(call.arguments.get("tool", ""), call.arguments.get("input", {}))
-            why_not = self._permit(request, outputs)
-            return [{"type": "text", "text": why_not}], bool(why_not)
+            return self._permission(Request.of(call), outputs)
+        if call.name == QUESTION:
+            return self._question(Questions(call.arguments.get("questions")), outputs)
         if call.name == "run_python":
-            text = "Code runs only for a prompt in a cell, not for one in a thread of its own."
-            return [{"type": "text", "text": text}], True
+            told = "Code runs only for a prompt in a cell, not for one in a thread of its own."
+            return _text(told), True
+        if call.name == "propose_cell" and turn.background:
+            told = "There is no cell to put it below: the person works on. Put it into the answer."
+            return _text(told), True
         return self._namespace.look(call.name, call.arguments)
 
-    # -- permission --
+    def _answer(self, turn: Turn, call: Call, content: Content, failed: bool) -> None:
+        self._kernel.familiar.answer_call(turn, CallResult(call.id, content, failed))
 
-    def _permit(self, request: Request, outputs: CellOutputs | None) -> str:
-        """Return why a tool may not be used, or nothing where it may."""
-        permissions = self._kernel.permissions
-        why_not = ""
-        if permissions.is_free(request.tool):
-            how = "always" if request.tool in permissions.always else permissions.mode
-            decision = Decision(True, how)
-        elif not self._kernel._allow_stdin or not _can_act():
-            decision, why_not = Decision(False, "nobody to ask"), NOBODY
-        else:
+    # -- the person --
+
+    def _permission(self, request: Request, outputs: CellOutputs | None) -> tuple[Content, bool]:
+        decision = self.decided_already(request)
+        if decision is None and not self._asker.possible:
+            decision = Decision(False, "nobody to ask")
+        if decision is None:
             try:
-                decision = self._ask_person(request, outputs)
+                decision = self._asker.permission(request, outputs)
             except CodeStopped:
                 self._record(request, Decision(False, "interrupted"))
                 raise
-            if decision.how == "always":
-                permissions.always.append(request.tool)
-            if not decision.allowed:
-                why_not = f"The person said no{decision.why and ': '}{decision.why or '.'}"
+        return self._conclude(request, decision)
+
+    def decided_already(self, request: Request) -> Decision | None:
+        """Return the decision on a request that needs nobody, because of the mode or of an earlier
+        one; else None."""
+        permissions = self._kernel.permissions
+        if not permissions.is_free(request.tool):
+            return None
+        return Decision(True, "always" if request.tool in permissions.always else permissions.mode)
+
+    def decide(self, turn: Turn, call: Call, decision: Decision) -> None:
+        """Answer a request for permission with this decision."""
+        self._answer(turn, call, *self._conclude(Request.of(call), decision))
+
+    def _conclude(self, request: Request, decision: Decision) -> tuple[Content, bool]:
+        """Record a decision; return what Claude is told: nothing for yes, or why not."""
+        if decision.how == "always" and request.tool not in self._kernel.permissions.always:
+            self._kernel.permissions.always.append(request.tool)
         self._record(request, decision)
-        return why_not
+        if decision.allowed:
+            return _text(""), False
+        if decision.how == "nobody to ask":
+            return _text(NOBODY), True
+        return _text(f"The person said no{decision.why and ': '}{decision.why or '.'}"), True
 
     def _record(self, request: Request, decision: Decision) -> None:
         session = self._kernel.familiar.session_id
         self._kernel.permissions.record(session, request.tool, request.what, decision)
 
-    def _ask_person(self, request: Request, outputs: CellOutputs | None) -> Decision:
-        """Ask the person.
+    def note_use(self, used: ToolUsed) -> None:
+        """Record that a tool was used without asking. Called in any thread."""
+        request = Request(used.tool, used.input)
+        self._record(request, Decision(True, how_unasked(used.tool, used.mode)))
 
-        Raises:
-            CodeStopped: they interrupted the question, which is a no, and stops the turn.
-        """
-        question = QUESTION.format(name=request.name)
-        shown = outputs.aside(request.bundle()) if outputs else ""
-        decided = "was refused"
-        try:
-            with interrupts_raised():
-                asked = question if outputs else f"{request.plain()}\n\n{question}"
-                answer: str = self._kernel.raw_input(asked)  # type: ignore[no-untyped-call]
-            decision = decision_of(answer)
-            decided = "was allowed" if decision.allowed else "was refused"
-        except (KeyboardInterrupt, EOFError, StdinNotImplementedError) as err:
-            raise CodeStopped from err
-        finally:
-            if outputs:
-                outputs.change_aside(shown, request.decided(decided))
-        return decision
+    def _question(self, questions: Questions, outputs: CellOutputs | None) -> tuple[Content, bool]:
+        if not questions.questions:
+            return _text("There was no question in it."), True
+        if not self._asker.possible:
+            return _text(NOBODY), True
+        answers = self._asker.answers(questions, outputs)
+        if not answers:
+            return _text(NO_ANSWER), True
+        return _text(json.dumps(answers)), False
+
+    def decline(self, turn: Turn, call: Call, why: str) -> None:
+        """Answer a question of Claude's with none."""
+        told = f"The person does not answer: {why}" if why else NO_ANSWER
+        self._answer(turn, call, _text(told), True)
 
 
-def _can_act() -> bool:
-    """Whether this thread runs cells: only there code may run and a person be asked."""
-    thread = threading.current_thread()
-    return thread is threading.main_thread() or thread.name.startswith("subshell-")
+def _text(text: str) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": text}]

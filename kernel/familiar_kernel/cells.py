@@ -396,6 +396,7 @@ OPTIONS: tuple[Option, ...] = (
         "without what happened in the notebook since the last prompt",
         constant=False,
     ),
+    Option("--bg", "background", "answer in the background, while other cells run"),
     Option("--help", "help", "show how to write a prompt (-h for short)"),
 )
 

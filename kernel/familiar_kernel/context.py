@@ -49,7 +49,12 @@ def is_prompt(code: str) -> bool:
 
 
 def compose(
-    cells: Sequence[LoggedCell], changes: str, named: Sequence[str], mode: str, budget: int
+    cells: Sequence[LoggedCell],
+    changes: str,
+    named: Sequence[str],
+    mode: str,
+    budget: int,
+    notes: Sequence[str] = (),
 ) -> str:
     """Return the block that goes with a prompt, or nothing where there is nothing to tell.
 
@@ -58,7 +63,8 @@ def compose(
         changes: which variables are new, changed or gone, a line each.
         named: descriptions of what the prompt names with ``@``; they are wanted, whatever the mode.
         mode: one of :data:`MODES`; "errors" tells of cells that failed, and of nothing else.
-        budget: tokens that it may have, but for what is named.
+        budget: tokens that it may have, but for what is named and noted.
+        notes: what Claude must know in any mode.
     """
     room = budget * CHARACTERS_PER_TOKEN
     parts: list[str] = []
@@ -75,7 +81,7 @@ def compose(
                 break
             told.append(text)
             room -= len(text)
-    parts = [*reversed(told), *parts, *named]
+    parts = [*notes, *reversed(told), *parts, *named]
     if not parts:
         return ""
     return _BEGIN + _TAG.sub("&lt;", "\n\n".join(parts)) + _END

@@ -64,6 +64,7 @@ class FamiliarKernel(IPythonKernel):
         self.familiar.permission_mode = self.permissions.cli_mode
         self.shell.familiar = Prompts(self, self.familiar)
         self.shell.familiar.enter_namespace()
+        self.familiar.on_tool_used = self.shell.familiar.note_use
         commands.register(self)
 
     # -- life --
@@ -90,7 +91,11 @@ class FamiliarKernel(IPythonKernel):
     @property
     def banner(self) -> str:  # type: ignore[override]
         """IPython's banner and, unless ``quiet_banner``, who is here and how to talk to it."""
-        lines = "" if self.quiet_banner else commands.banner(self)
+        lines = ""
+        if not self.quiet_banner:
+            from .commands.status import banner
+
+            lines = banner(self)
         return f"{super().banner or ''}{lines}"
 
     # -- cells --
@@ -99,6 +104,15 @@ class FamiliarKernel(IPythonKernel):
     def cell(self) -> str:
         """The cell that is being executed, as its request's id; empty where there is none."""
         return str(self.get_parent("shell").get("header", {}).get("msg_id", ""))
+
+    def request_in_hand(self) -> tuple[Any, dict[str, Any]]:
+        """Return the front end's identity and the request that is being served."""
+        identity = self._get_shell_context_var(self._shell_parent_ident)
+        return identity, self.get_parent("shell")
+
+    def take_in_hand(self, request: tuple[Any, dict[str, Any]]) -> None:
+        """Have what runs from now on belong to a request; see :meth:`request_in_hand`."""
+        self.set_parent(*request, channel="shell")
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Execute a cell; half a surrogate pair in it becomes U+FFFD first.

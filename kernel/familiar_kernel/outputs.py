@@ -117,7 +117,9 @@ class CellOutputs:
         self._session = session
         self._socket = kernel.iopub_socket
         self._topic = kernel._topic
-        self._parent: dict[str, Any] = kernel.get_parent("shell")
+        self.request = kernel.request_in_hand()
+        """The front end's identity, and the request in whose cell this shows."""
+        self._parent: dict[str, Any] = self.request[1]
         self._cell = str(self._parent.get("header", {}).get("msg_id", ""))
         self._watch = kernel.output_watch
         self._displays: list[str] = []
@@ -157,6 +159,12 @@ class CellOutputs:
     def change_aside(self, display: str, data: dict[str, Any]) -> None:
         """Replace what :meth:`aside` shows."""
         self._publish("update_display_data", display, data, {"familiar": {}})
+
+    def fail(self, error: Exception) -> None:
+        """Show an error, where no cell is there to raise it."""
+        lines = error._render_traceback_() if hasattr(error, "_render_traceback_") else [str(error)]
+        content = {"ename": type(error).__name__, "evalue": str(error), "traceback": lines}
+        self._send("error", content)
 
     def _publish(
         self, kind: str, display_id: str, data: dict[str, Any], metadata: dict[str, Any]

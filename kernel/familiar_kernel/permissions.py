@@ -12,11 +12,14 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_core.paths import jupyter_data_dir
 from traitlets import Enum, Unicode, default
 from traitlets.config import Configurable
+
+if TYPE_CHECKING:
+    from .familiar.protocol import Call
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +157,16 @@ def fault_of_mode(mode: str) -> str:
     return ""
 
 
+_EDITS = ("Write", "Edit", "MultiEdit")
+
+
+def how_unasked(tool: str, cli_mode: str) -> str:
+    """Return how a tool came to be used without asking, given the CLI's mode: by the mode, or by a
+    rule in Claude's settings."""
+    by_mode = cli_mode == MODES["accept-edits"] and tool in _EDITS
+    return "accept-edits" if by_mode else "rules"
+
+
 def tool_name(tool: str) -> str:
     """Return a tool's name as people know it, given the CLI's."""
     return tool.rpartition("__")[2] if tool.startswith("mcp__") else tool
@@ -176,6 +189,11 @@ class Request:
         self.tool = tool
         self.name = tool_name(tool)
         self.what, self.language = _what(tool_input)
+
+    @classmethod
+    def of(cls, call: Call) -> Request:
+        """Return the request that a call makes."""
+        return cls(call.arguments.get("tool", ""), call.arguments.get("input", {}))
 
     def bundle(self) -> dict[str, Any]:
         """Return the request as a person sees it: the tool's name and exactly what it would do.

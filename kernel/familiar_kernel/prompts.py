@@ -10,23 +10,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.error import UsageError
+from jupyter_core.paths import jupyter_data_dir
 
-from . import commands
+from .asking import Asker
+from .background import BackgroundTurn, BackgroundTurns
 from .calls import CallServer
 from .exceptions import AskTypeError, AskValueError, FamiliarError, TurnStopped, wrapped
+from .familiar.configuration import EFFORTS
 from .familiar.errors import NO_START, Trouble, TroubleError
-from .familiar.familiar import EFFORTS, Familiar, Turn
-from .familiar.protocol import Notice, TurnFinished
+from .familiar.familiar import Familiar
+from .familiar.protocol import Notice, ToolUsed, TurnFinished
+from .familiar.turns import Turn, show
 from .namespace.execution import CodeStopped
 from .outputs import CapturedOutputs, CellOutputs
+from .session_register import SessionRegister
 
 if TYPE_CHECKING:
     from . import cells
@@ -34,11 +42,20 @@ if TYPE_CHECKING:
     from .kernel import FamiliarKernel
 
 
+log = logging.getLogger(__name__)
+
 CLAUDES_OWN = Trouble(
     "nested",
     "Claude's own code cannot ask Claude.",
     "Ask from a cell of yours; in its code Claude is to do without.",
 )
+HELD = Trouble(
+    "held",
+    "Another kernel goes on with this session.",
+    "Copy it with %claude_fork, or begin a fresh one with %claude_reset.",
+)
+EXPLAIN = "{failure}. Explain what went wrong and how to mend it."
+"""The prompt that a bare %claude after an error becomes, if the person agrees."""
 SIGNAL_POLL = 0.1
 """Seconds after which a signal that did not wake the main thread is seen all the same."""
 
@@ -51,6 +68,12 @@ class Prompts:
         self._kernel = kernel
         self._familiar = familiar
         self._calls = CallServer(kernel)
+        self.background = BackgroundTurns(kernel, self._calls)
+        self.notes: list[str] = []
+        """What Claude is to be told with the next prompt, beside what happened in the notebook."""
+        self.sessions: set[str] = set()
+        """The sessions that this kernel has talked in."""
+        self.register = SessionRegister(Path(jupyter_data_dir()) / "familiar" / "sessions")
 
     def enter_namespace(self) -> None:
         """Put ``ask`` and ``CLAUDE_SESSION_ID`` into the user's namespace, where ``%who`` does not
@@ -59,6 +82,11 @@ class Prompts:
         names = {"ask": self.ask, "CLAUDE_SESSION_ID": self._familiar.session_id}
         shell.user_ns.update(names)
         shell.user_ns_hidden.update(names)
+
+    @property
+    def notebook(self) -> str:
+        """The notebook's path, as far as its server has told; else empty."""
+        return os.environ.get("JPY_SESSION_NAME", "")
 
     # -- the ways to talk --
 
@@ -109,17 +137,24 @@ class Prompts:
             prompt, {name: value for name, value in options.items() if value is not None}
         )
 
-    def prompt_line(self, raw: str) -> Answer | None:
+    def prompt_line(self, raw: str) -> Answer | BackgroundTurn | None:
         """Run a prompt of a cell, given as it was typed after ``%claude``; None where only usage
         was shown."""
         parsed = self._parse(raw)
-        return None if parsed is None else self._ask(parsed.text, parsed.options)
+        if parsed is None:
+            return None
+        if parsed.options.pop("background", False):
+            return self._begin_in_background(parsed.text, parsed.options)
+        return self._ask(parsed.text, parsed.options)
 
     async def prompt_cell(self, raw: str) -> None:
         """Run the prompt that a whole cell is, given as it was typed after ``%claude`` or
         ``%%claude``."""
         parsed = self._parse(raw)
         if parsed is None:
+            return
+        if parsed.options.pop("background", False):
+            self._begin_in_background(parsed.text, parsed.options)
             return
         with self._showing(parsed.text, parsed.options) as (turn, outputs):
             try:
@@ -137,21 +172,31 @@ class Prompts:
         """Wait for the end of a turn, and serve what its tools ask meanwhile."""
         loop, come = asyncio.get_running_loop(), asyncio.Event()
         turn.inbox.listen(lambda: loop.call_soon_threadsafe(come.set))
-        while not turn.done.done():
-            await come.wait()
-            come.clear()
-            while call := turn.inbox.get(0):
-                await self._calls.serve_awaiting(turn, call, outputs)
+        with self.background.served_by(turn.inbox):
+            while not turn.done.done():
+                await come.wait()
+                come.clear()
+                while call := turn.inbox.get(0):
+                    with self.background.serving(call, turn, outputs) as (whose, shown):
+                        await self._calls.serve_awaiting(whose, call, shown)
+
+    def command(self, text: str) -> Answer:
+        """Have the CLI run one of its own commands, such as ``/compact``, as a turn."""
+        return self._ask(text, {"command": True, "context": False})
+
+    def note_use(self, used: ToolUsed) -> None:
+        """Record that Claude used a tool without asking. Called in any thread."""
+        self._calls.note_use(used)
 
     def preview(self, text: str) -> str:
         """Return what would go with a prompt by itself, if it were sent now."""
-        return self._calls.context(text)
+        return self._calls.context(text, self.notes)
 
     def stop_outside_main_thread(self) -> None:
         """Stop the turns of subshells, for any thread to call. Those of the user's own threads go
         on, as whatever else such a thread does."""
         for turn in self._familiar.turns():
-            if turn.thread.name.startswith("subshell-"):
+            if turn.thread.name.startswith("subshell-") and not turn.background:
                 self._familiar.stop(turn)
 
     # -- one turn --
@@ -163,20 +208,48 @@ class Prompts:
             parsed = cells.parse(raw)
         except cells.PromptSyntaxError as err:
             raise UsageError("\n".join(wrapped(str(err)))) from None
-        if parsed.help or not parsed.text.strip():
-            commands.show_usage(self._kernel)
-            return None
-        return parsed
+        if parsed.text.strip() and not parsed.help:
+            return parsed
+        failure = "" if parsed.help else self._calls.last_failure()
+        if failure and self._wants_it_explained(failure):
+            return cells.ParsedPrompt(parsed.options, EXPLAIN.format(failure=failure), help=False)
+        if not failure:
+            from .commands.helping import show_usage
+
+            show_usage(self._kernel)
+        return None
+
+    def _wants_it_explained(self, failure: str) -> bool:
+        """Offer to explain the latest error; without stdin, say how to ask for it."""
+        asker = Asker(self._kernel)
+        if not asker.possible:
+            print(f"{failure}. To have it explained: %claude explain the error")
+            return False
+        return asker.yes(f"{failure}. Shall Claude explain it? [Y/n] ")
+
+    def _begin_in_background(self, text: str, options: dict[str, Any]) -> BackgroundTurn:
+        """Begin a turn that nobody waits for; its answer grows in this cell."""
+        if self._calls.serving:
+            raise FamiliarError(CLAUDES_OWN)
+        outputs = CellOutputs(self._kernel)
+        moment = self._calls.moment()
+        turn = self._begin(text, options, outputs, live=True, background=True)
+        return self.background.add(turn, outputs, moment, lambda: self._answer(turn, kept=True))
 
     def _ask(self, text: str, options: dict[str, Any]) -> Answer:
-        with self._interrupts() as interrupts, self._showing(text, options) as (turn, outputs):
+        with (
+            self._interrupts() as interrupts,
+            self._showing(text, options) as (turn, outputs),
+            self.background.served_by(turn.inbox),
+        ):
             interrupts.stop(turn)
             while not turn.done.done():
                 # Not for ever at once: a signal that comes just before the wait does not end it,
                 # and its handler runs only when Python does.
                 if (call := turn.inbox.get(SIGNAL_POLL)) and not interrupts.came:
                     try:
-                        self._calls.serve(turn, call, outputs)
+                        with self.background.serving(call, turn, outputs) as (whose, shown):
+                            self._calls.serve(whose, call, shown)
                     except CodeStopped:
                         interrupts.take()
         answer = self._conclude(turn)
@@ -194,8 +267,6 @@ class Prompts:
         Where displays are captured (``%%capture``, a display hook) the answer is handed to whoever
         captures, once and whole, in the thread that asked.
         """
-        from .answer.view import AnswerView  # not at boot: most cells ask nothing
-
         if self._calls.serving:
             raise FamiliarError(CLAUDES_OWN)
         publisher = self._kernel.shell.display_pub
@@ -203,26 +274,70 @@ class Prompts:
             publisher, "_hooks", None
         )
         surface = CapturedOutputs() if captured else CellOutputs(self._kernel)
-        view = AnswerView(surface, live=not captured, rehearsal=self._familiar.rehearsal)
-        _flush_output()
-        try:
-            options = dict(options)
-            context = self._calls.context(text) if options.pop("context", True) else ""
-            turn = self._familiar.begin(text, options, view, context)
-        except TroubleError as err:
-            raise FamiliarError(err.trouble) from None
-        except OSError as err:
-            raise FamiliarError(NO_START.with_details(str(err))) from err
-        if not self._familiar.ready:
-            self._familiar.show(turn, Notice(turn.id, "Waking up…"))
+        turn = self._begin(text, options, surface, live=not captured)
         try:
             yield turn, None if isinstance(surface, CapturedOutputs) else surface
         finally:
             if turn.done.done() and turn.done.result().outcome != "failed":
-                self._calls.turn_over()
+                self._calls.told()
             if isinstance(surface, CapturedOutputs):
                 for data, metadata in surface.bundles:
                     publisher.publish(data=data, metadata=metadata)
+
+    def _begin(
+        self,
+        text: str,
+        options: dict[str, Any],
+        surface: CapturedOutputs | CellOutputs,
+        *,
+        live: bool,
+        background: bool = False,
+    ) -> Turn:
+        """Begin a turn.
+
+        Raises:
+            FamiliarError: it cannot begin.
+        """
+        from .answer.view import AnswerView  # not at boot: most cells ask nothing
+
+        view = AnswerView(surface, live=live, rehearsal=self._familiar.rehearsal)
+        _flush_output()
+        options = dict(options)
+        notes = list(self.notes)
+        self._hold_session()
+        try:
+            context = self._calls.context(text, notes) if options.pop("context", True) else ""
+            ahead = self._familiar.turns()
+            turn = self._familiar.begin(text, options, view, context, background)
+        except TroubleError as err:
+            raise FamiliarError(err.trouble) from None
+        except OSError as err:
+            raise FamiliarError(NO_START.with_details(str(err))) from err
+        if context:
+            del self.notes[: len(notes)]
+        if not self._familiar.ready:
+            show(turn, Notice(turn.id, "Waking up…"))
+        elif ahead:
+            numbers = ", ".join(str(other.prompt.number) for other in ahead)
+            show(turn, Notice(turn.id, f"Waits for turn {numbers} to end…"))
+        return turn
+
+    def _hold_session(self) -> None:
+        """Keep other kernels from going on with this session.
+
+        Raises:
+            FamiliarError: another one does already.
+        """
+        session_id = self._familiar.session_id
+        try:
+            held = self.register.hold(session_id, {"notebook": self.notebook})
+        except OSError:
+            # Without a register the session is still of use.
+            log.warning("the session could not be registered", exc_info=True)
+            held = True
+        if not held:
+            raise FamiliarError(HELD)
+        self.sessions.add(session_id)
 
     def _conclude(self, turn: Turn) -> Answer:
         """Return the answer of a turn that has ended, or raise what it ended with."""
@@ -234,7 +349,8 @@ class Prompts:
             raise TurnStopped(answer)
         return answer
 
-    def _answer(self, turn: Turn) -> Answer:
+    def _answer(self, turn: Turn, *, kept: bool = False) -> Answer:
+        """Return the answer of a turn that has ended; ``kept``: it is shown by a later cell."""
         from .answer.record import Answer
         from .answer.view import AnswerView
 
@@ -243,7 +359,9 @@ class Prompts:
         view.close()  # nothing to do but where the view has failed
         kernel = self._kernel
         asked_in = kernel.cell
-        return Answer.from_transcript(view.transcript, lambda: kernel.cell == asked_in)
+        return Answer.from_transcript(
+            view.transcript, None if kept else lambda: kernel.cell == asked_in
+        )
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[_Interrupts]:

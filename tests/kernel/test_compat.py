@@ -129,9 +129,33 @@ def test_completion_of_commands_options_and_names(kernel: Kernel) -> None:
     assert complete(kernel, "%claude --mo") == ["--model"]
     assert complete(kernel, "%claude --effort h") == ["high"]
     assert complete(kernel, "%claude explain a_fr") == ["a_frame_of_mine"]
-    assert complete(kernel, "%%claude\nexplain `a_fr") == ["a_frame_of_mine"]
+    assert complete(kernel, "%%claude\nexplain `a_fr") == []
+    assert complete(kernel, "%%claude --ef") == ["--effort"]
+    assert complete(kernel, "%%claude\nsome --ef") == []
+    assert complete(kernel, "%claude --model so") == ["sonnet"]
     assert "a_frame_of_mine" in complete(kernel, "print(a_fr")
     assert complete(kernel, "%claude tell me of im") == []
+
+
+def test_completion_of_what_is_named_with_an_at(kernel: Kernel) -> None:
+    kernel.run("import os, types; a_frame_of_mine = types.SimpleNamespace(height=1)")
+    kernel.run("os.makedirs('a folder', exist_ok=True); open('a folder/in it.txt', 'w').close()")
+    kernel.run("open('plain.txt', 'w').close()")
+    for before in ("%claude ", "%%claude\nand now (", "%%claude\n"):
+        assert complete(kernel, before + "@a_fr") == ["a_frame_of_mine"]
+        assert complete(kernel, before + "@a_frame_of_mine.he") == ["height"]
+        assert complete(kernel, before + "@file:pl") == ["plain.txt"]
+        assert complete(kernel, before + "@file:a") == ['"a folder/']
+        assert complete(kernel, before + '@file:"a folder/in') == ['"a folder/in it.txt"']
+        assert "file:" in complete(kernel, before + "@fi")
+    assert complete(kernel, "%%claude\nme@a_fr") == []
+    assert complete(kernel, "%claude @nothing.like.it") == []
+    kernel.run(
+        "class Trap:\n    def __getattribute__(self, name):\n        global sprung; sprung = name\n"
+        "trap = Trap(); sprung = ''"
+    )
+    complete(kernel, "%claude @trap.x")
+    assert kernel.value("sprung") == ""
 
 
 def test_completion_replaces_the_word_and_no_more(kernel: Kernel) -> None:

@@ -18,7 +18,8 @@ ROOT = "familiar_kernel"
 SDK = "claude_agent_sdk"
 
 MAY_IMPORT_SDK = {
-    f"{ROOT}.familiar.{name}" for name in ("host", "session", "turn", "tools", "permissions")
+    f"{ROOT}.familiar.{name}"
+    for name in ("host", "session", "sessions", "options", "turn", "tools", "permissions")
 }
 KERNEL_NEEDS = {
     "ipykernel", "IPython", "jupyter_client", "jupyter_core", "zmq", "traitlets", "tornado", "comm",

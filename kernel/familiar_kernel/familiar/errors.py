@@ -110,8 +110,7 @@ CONTEXT_TOO_LONG = Trouble(
 BUDGET_REACHED = Trouble(
     "budget_reached",
     "The budget for this kernel's familiar is used up.",
-    "Raise `Familiar.max_budget_usd` in the configuration, or begin a fresh session with "
-    "%claude_reset.",
+    "Raise it with %claude_budget DOLLARS, or lift it with %claude_budget none.",
 )
 NO_HOST = Trouble(
     "no_host",

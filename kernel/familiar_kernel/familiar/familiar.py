@@ -16,18 +16,15 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
-from typing import Any, Protocol
-
-from jupyter_core.paths import jupyter_data_dir
-from traitlets import Bool, Dict, Enum, Float, Integer, Unicode, default
-from traitlets.config import Configurable
+from typing import Any
 
 from . import errors
+from .configuration import Chosen
 from .errors import Trouble
-from .inbox import Inbox
 from .link import Link
 from .protocol import (
     Ask,
@@ -43,9 +40,10 @@ from .protocol import (
     Reply,
     Reset,
     Start,
-    TurnEvent,
+    ToolUsed,
     TurnFinished,
 )
+from .turns import Turn, View, show, tick
 
 log = logging.getLogger(__name__)
 
@@ -55,126 +53,25 @@ ends it."""
 HOST_GRACE = 15.0
 """Seconds, beyond ``start_timeout``, that a host has from its start to its Ready."""
 
-EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
-
-class View(Protocol):
-    """Where a turn shows. Its methods are called from any thread, so a view has a lock."""
-
-    def on_event(self, event: TurnEvent) -> None:
-        """Take in an event; after TurnFinished no other call comes."""
-
-    def next_due(self) -> float | None:
-        """Return the monotonic time of the next call of :meth:`tick` that it wants, or None."""
-
-    def tick(self) -> None:
-        """Do what was due."""
-
-
-class Turn:
-    """A turn that has begun: wait for ``done``, or stop it with :meth:`Familiar.stop`."""
-
-    def __init__(self, prompt: Prompt, view: View) -> None:
-        self.id = prompt.turn
-        self.prompt = prompt
-        self.view = view
-        self.at = time.monotonic()
-        self.begun = False
-        """Whether anything of it has come from a host."""
-        self.shows = True
-        """Whether its view works."""
-        self.link: Link | None = None
-        """The link to the host that runs it."""
-        self.inbox = Inbox()
-        """What Claude's tools ask of whoever waits for it."""
-        self.thread = threading.current_thread()
-        self.stop_by: float | None = None
-        self.done: Future[TurnFinished] = Future()
-
-
-class Familiar(Configurable):
+class Familiar(Chosen):
     """The familiar of one kernel."""
-
-    model = Unicode(
-        "", help="Claude's model, by name or alias; empty means the CLI's own default."
-    ).tag(config=True)
-    effort = Enum(
-        ("", *EFFORTS),
-        "",
-        help="How much effort Claude puts into answers; empty means its default.",
-    ).tag(config=True)
-    thinking = Bool(True, help="Whether Claude thinks before it answers, and shows it.").tag(
-        config=True
-    )
-    context = Enum(
-        ("full", "errors", "off"),
-        "full",
-        help="What a prompt carries by itself of what happened in the notebook since the last one:"
-        " cells, outputs and changed variables; errors only; nothing.",
-    ).tag(config=True)
-    context_tokens = Integer(
-        4000, min=0, help="About how many tokens of that a prompt carries at most."
-    ).tag(config=True)
-    max_budget_usd = Float(
-        0.0, min=0.0, help="US dollars that one CLI process may spend; 0: no limit."
-    ).tag(config=True)
-    max_prompt_bytes = Integer(
-        600_000,
-        min=1,
-        help="Bytes (UTF-8) of the longest prompt that is sent; a longer one is refused.",
-    ).tag(config=True)
-    start_timeout = Float(
-        90.0, min=1.0, help="Seconds that the CLI has to start before a turn fails."
-    ).tag(config=True)
-    hibernate_after = Float(
-        1800.0,
-        min=0.0,
-        help="Seconds without a prompt after which the host is let go, to free memory; 0: never.",
-    ).tag(config=True)
-    start_at_boot = Bool(
-        True,
-        help="Start the session when the kernel boots, not with the first prompt.",
-    ).tag(config=True)
-    cli_path = Unicode(
-        "", help="The Claude Code CLI; empty means the one that claude-agent-sdk brings."
-    ).tag(config=True)
-    host_python = Unicode(
-        "",
-        help="Interpreter that runs the host, if it lives in another environment than the kernel.",
-    ).tag(config=True)
-    env = Dict(
-        value_trait=Unicode(),
-        key_trait=Unicode(),
-        help="Environment variables for the CLI, over the kernel's own.",
-    ).tag(config=True)
-    rehearsal = Bool(
-        help="Talk to the embedded rehearsal, a script, and not to Claude; every answer says so."
-    ).tag(config=True)
-    rehearsal_script = Unicode(
-        help="The rehearsal's script (YAML); empty means the built-in one."
-    ).tag(config=True)
-
-    @default("rehearsal")
-    def _rehearsal_from_environment(self) -> bool:
-        return os.environ.get("FAMILIAR_REHEARSAL", "").lower() in ("1", "true", "yes", "on")
-
-    @default("rehearsal_script")
-    def _script_from_environment(self) -> str:
-        return os.environ.get("FAMILIAR_REHEARSAL_SCRIPT", "")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.session_id = str(uuid.uuid4())
-        self.permission_mode = "default"
-        """What the CLI may do without asking, in its own terms."""
         self.number = 0
         """Turns that the session has had, the one under way included."""
+        self._exists = False
+        """Whether the session is on disk: a prompt has been sent, or it was resumed."""
         self.finished: list[TurnFinished] = []
         """How each turn of this kernel ended, oldest first; what the status adds up."""
         self.facts: dict[str, Any] = {}
         """What the host told of itself when it was ready; empty before."""
         self.trouble: Trouble | None = None
         """Why the host could not connect, until it can."""
+        self.on_tool_used: Callable[[ToolUsed], None] = lambda used: None
+        """Called in the link's thread with each use of a tool that nobody was asked about."""
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._link: Link | None = None
@@ -230,7 +127,11 @@ class Familiar(Configurable):
                 self._link_started = time.monotonic()
                 self._idle_since = self._link_started
                 self._link = Link(
-                    Start(self.session_id, self._settings(), resume=self.number > 0),
+                    Start(
+                        self.session_id,
+                        self._settings() | {"budget_left": self.budget_left},
+                        resume=self._exists,
+                    ),
                     on_message=self._on_message,
                     on_end=self._on_end,
                     on_wake=self._on_wake,
@@ -239,33 +140,26 @@ class Familiar(Configurable):
                 )
             return self._link
 
-    def _settings(self) -> dict[str, Any]:
-        settings = {
-            name: getattr(self, name)
-            for name in (
-                "model",
-                "effort",
-                "thinking",
-                "permission_mode",
-                "max_budget_usd",
-                "start_timeout",
-                "cli_path",
-                "env",
-            )
-        }
-        if self.rehearsal:
-            state = Path(jupyter_data_dir()) / "familiar-rehearsal"
-            state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            settings |= {
-                "rehearsal": True,
-                "rehearsal_script": self.rehearsal_script,
-                "state_dir": str(state),
-            }
-        return settings
-
     # -- turns --
 
-    def begin(self, text: str, options: dict[str, Any], view: View, context: str = "") -> Turn:
+    @property
+    def spent(self) -> float:
+        """US dollars that this kernel's turns have cost, as far as costs are known."""
+        return sum(finished.cost_usd or 0.0 for finished in self.finished)
+
+    @property
+    def budget_left(self) -> float | None:
+        """US dollars that may still be spent; None without a budget."""
+        return max(0.0, self.max_budget_usd - self.spent) if self.max_budget_usd else None
+
+    def begin(
+        self,
+        text: str,
+        options: dict[str, Any],
+        view: View,
+        context: str = "",
+        background: bool = False,
+    ) -> Turn:
         """Begin a turn and return at once.
 
         Args:
@@ -273,12 +167,12 @@ class Familiar(Configurable):
             options: ``model``, ``effort``, ``thinking`` for this turn only.
             view: where the answer shows.
             context: what has happened in the notebook, for Claude to know.
+            background: whether the cell that asks goes on without waiting for it.
 
         Raises:
             OSError: no host could be started.
-            errors.TroubleError: the prompt is longer than ``max_prompt_bytes``, or this process was
-            forked off
-                the kernel's.
+            errors.TroubleError: the prompt is longer than ``max_prompt_bytes``, the budget does not
+                allow it, or this process was forked off the kernel's.
         """
         if os.getpid() != self._pid:
             raise errors.TroubleError(
@@ -298,16 +192,37 @@ class Familiar(Configurable):
                     "Put the text into a file and name it, or raise `Familiar.max_prompt_bytes`.",
                 )
             )
+        self._check_budget()
         with self._lock:
             link = self._linked()
             self.number += 1
+            self._exists = True
             identifier = str(uuid.uuid4())
             context = whole_characters(context)
-            turn = Turn(Prompt(identifier, text, options, context, self.number), view)
+            prompt = Prompt(identifier, text, options, context, self.number)
+            turn = Turn(prompt, view, background)
             turn.link = link
             self._turns[turn.id] = turn
             link.send(turn.prompt)
         return turn
+
+    def _check_budget(self) -> None:
+        """Refuse a turn that would pass the budget: no turn so far has cost less than is left."""
+        left = self.budget_left
+        if left is None:
+            return
+        cheapest = min((f.cost_usd for f in self.finished if f.cost_usd), default=0.0)
+        if 0.0 < left >= cheapest:
+            return
+        told = (
+            f"Of the budget of ${self.max_budget_usd:.2f}, ${left:.4f} is left, and the cheapest "
+            f"turn so far cost ${cheapest:.4f}."
+            if left
+            else f"The budget of ${self.max_budget_usd:.2f} for this kernel is used up."
+        )
+        raise errors.TroubleError(
+            Trouble(errors.BUDGET_REACHED.kind, told, errors.BUDGET_REACHED.advice)
+        )
 
     def stop(self, turn: Turn) -> None:
         """End a turn; its ``done`` comes within :data:`STOP_GRACE`, whether the host answers or
@@ -338,36 +253,9 @@ class Familiar(Configurable):
             if turn is None:
                 return  # it was ended here already, because the host was late
             self.finished.append(finished)
-        self.show(turn, finished)
+        show(turn, finished)
         turn.done.set_result(finished)
         turn.inbox.put(None)
-
-    @staticmethod
-    def show(turn: Turn, event: TurnEvent) -> None:
-        """Show an event. A view that fails shows no more until the end, and the turn goes on."""
-        if not turn.shows and not isinstance(event, TurnFinished):
-            return
-        try:
-            turn.view.on_event(event)
-        except Exception:
-            turn.shows = False
-            log.exception("an answer could not be shown")
-
-    @staticmethod
-    def _tick(turn: Turn, now: float) -> float | None:
-        """Have a view do what is due, and return when it is to be called next."""
-        if not turn.shows:
-            return None
-        try:
-            due = turn.view.next_due()
-            if due is not None and due <= now:
-                turn.view.tick()
-                due = turn.view.next_due()
-        except Exception:
-            turn.shows = False
-            log.exception("an answer could not be shown")
-            return None
-        return due
 
     def _finish_here(self, turn: Turn, trouble: Trouble | None) -> None:
         """End a turn without the host: as failed with this trouble, or as stopped."""
@@ -386,13 +274,16 @@ class Familiar(Configurable):
     # -- settings and questions --
 
     def configure(self, **settings: Any) -> None:
-        """Change ``model``, ``effort``, ``thinking`` or ``permission_mode`` from the next turn on.
+        """Change settings from the next turn on: ``model``, ``effort``, ``thinking``,
+        ``permission_mode``, ``max_budget_usd``, ``endpoint``, ``endpoint_key_env``.
 
         Raises:
             traitlets.TraitError: a value that the trait does not take.
         """
         for name, value in settings.items():
             setattr(self, name, value)
+        if settings.pop("max_budget_usd", None) is not None:
+            settings["budget_left"] = self.budget_left
         with self._lock:
             if self._link is not None and self._link.alive:
                 self._link.send(Configure(settings))
@@ -400,14 +291,27 @@ class Familiar(Configurable):
     def reset(self) -> str:
         """Forget the conversation and return the new session's UUID. Turns under way are
         stopped."""
+        return self._hold(str(uuid.uuid4()), 0, exists=False)
+
+    def resume(self, session_id: str, number: int) -> None:
+        """Go on with another session that exists. Turns under way are stopped.
+
+        Args:
+            session_id: its UUID.
+            number: how many turns it has had.
+        """
+        self._hold(session_id, number, exists=True)
+
+    def _hold(self, session_id: str, number: int, *, exists: bool) -> str:
         for turn in self.turns():
             self.stop(turn)
         with self._lock:
-            self.session_id = str(uuid.uuid4())
-            self.number = 0
+            self.session_id = session_id
+            self.number = number
+            self._exists = exists
             if self._link is not None and self._link.alive:
-                self._link.send(Reset(self.session_id))
-            return self.session_id
+                self._link.send(Reset(session_id, resume=exists))
+        return session_id
 
     def reconnect(self) -> None:
         """Have the host start its CLI anew, so that it sees a new sign-in."""
@@ -416,9 +320,9 @@ class Familiar(Configurable):
             if self._link is not None and self._link.alive:
                 self._link.send(Reconnect())
 
-    def question(self, what: str, timeout: float) -> dict[str, Any]:
-        """Ask the host about itself: ``status`` or ``auth``. ``error`` in the answer says why there
-        is none.
+    def question(self, what: str, timeout: float, **arguments: Any) -> dict[str, Any]:
+        """Ask the host something; see :class:`.protocol.Ask`. ``error`` in the answer says why
+        there is none.
 
         Blocks for up to ``timeout`` seconds.
         """
@@ -428,7 +332,7 @@ class Familiar(Configurable):
             with self._lock:
                 link = self._linked()
                 self._replies[identifier] = (link, reply)
-                link.send(Ask(identifier, what))  # type: ignore[arg-type]
+                link.send(Ask(identifier, what, arguments))  # type: ignore[arg-type]
         except (OSError, errors.TroubleError) as err:
             return {"error": str(err)}
         try:
@@ -456,6 +360,8 @@ class Familiar(Configurable):
             case HostFailed(error=error):
                 self.trouble = Trouble.from_dict(error)
                 log.info("the familiar: %s %s", self.trouble.message, self.trouble.details)
+            case ToolUsed():
+                self.on_tool_used(message)
             case Call():
                 called = self._turns.get(message.turn)
                 if called is not None and called.stop_by is None:
@@ -470,7 +376,7 @@ class Familiar(Configurable):
                 turn = self._turns.get(getattr(message, "turn", ""))
                 if turn is not None and turn.stop_by is None:
                     turn.begun = True
-                    self.show(turn, message)  # type: ignore[arg-type]
+                    show(turn, message)  # type: ignore[arg-type]
 
     def _on_end(self, link: Link, stderr: str) -> None:
         trouble = (errors.HOST_DIED if link.ready else errors.NO_HOST).with_details(stderr)
@@ -519,7 +425,7 @@ class Familiar(Configurable):
                     self._finish_here(turn, errors.LATE)
                     continue
                 due.append(start_by)
-            view_due = self._tick(turn, now)
+            view_due = tick(turn, now)
             if view_due is not None:
                 due.append(view_due)
         if not (turns or self._replies) and self.hibernate_after and self.ready:

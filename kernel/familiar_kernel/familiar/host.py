@@ -12,11 +12,9 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import uuid
 import warnings
@@ -27,10 +25,10 @@ from typing import Any, NoReturn
 import psutil
 from claude_agent_sdk import CanUseToolShadowedWarning
 
-from . import errors
 from .auth import child_environment, cli_version, sign_in_state
 from .cli_path import find_cli
 from .errors import Trouble, TroubleError
+from .options import Settings
 from .protocol import (
     Ask,
     Call,
@@ -47,12 +45,15 @@ from .protocol import (
     Reply,
     Reset,
     Start,
+    ToolUsed,
     TurnFinished,
     TurnStarted,
     decode,
     encode,
 )
-from .session import Session, Settings, kill_children
+from .rehearsing import Rehearsing
+from .session import Session, kill_children
+from .sessions import SessionFiles
 
 log = logging.getLogger(__name__)
 
@@ -61,16 +62,6 @@ ORPHAN_POLL = 0.5
 a process that the user's code forked off still holds the kernel's end of the socket."""
 MAX_LINK_LINE = 64 * 1024 * 1024
 """Bytes of the longest message that the kernel may send (prompts are bounded long before)."""
-LEAD_ELSEWHERE = (
-    "ANTHROPIC_AUTH_TOKEN",
-    "ANTHROPIC_CUSTOM_HEADERS",
-    "ANTHROPIC_MODEL",
-    "CLAUDE_CODE_OAUTH_TOKEN",
-    "CLAUDE_CODE_USE_BEDROCK",
-    "CLAUDE_CODE_USE_FOUNDRY",
-    "CLAUDE_CODE_USE_VERTEX",
-)
-"""Variables that would lead the CLI past the rehearsal, to a real account or another provider."""
 
 
 class Host:
@@ -83,15 +74,12 @@ class Host:
         self._writer = writer
         self._start = start
         self._settings = Settings.from_dict(start.settings)
-        self._session = Session(
-            start.session_id, self._settings, self.call_kernel, exists=start.resume
-        )
+        self._session = Session(start.session_id, self._settings, self, exists=start.resume)
         self._queue: asyncio.Queue[Prompt | Reset | Reconnect | None] = asyncio.Queue()
         self._waiting: dict[str, Prompt] = {}
         self._calls: dict[str, asyncio.Future[CallResult]] = {}
         self._background: set[asyncio.Task[None]] = set()
-        self._rehearsal: Any = None
-        self._state_dir: str | None = None
+        self._rehearsal: Rehearsing | None = None
 
     async def serve(self, kernel: int, serving: threading.Event) -> None:
         """Serve until the kernel closes the link or ends; sets ``serving`` once both are
@@ -114,8 +102,8 @@ class Host:
     async def _close(self) -> None:
         await self._session.disconnect()
         kill_children()
-        if self._state_dir:
-            shutil.rmtree(self._state_dir, ignore_errors=True)
+        if self._rehearsal is not None:
+            self._rehearsal.close()
 
     def send(self, message: Message) -> None:
         """Put a message on the link. One that finds the kernel gone is dropped: the host is about
@@ -176,7 +164,7 @@ class Host:
 
     # -- tools --
 
-    async def call_kernel(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Have the kernel serve a tool, and return an MCP tool result.
 
         There is no time limit: what a tool runs may take hours. The CLI cancels it when its turn is
@@ -194,6 +182,11 @@ class Host:
             del self._calls[identifier]
         return {"content": result.content, "is_error": result.failed}
 
+    def note_use(self, tool: str, tool_input: dict[str, Any], mode: str) -> None:
+        """Tell the kernel of a tool that was used without asking."""
+        if turn := self._session.serving:
+            self.send(ToolUsed(turn, tool, tool_input, mode))
+
     # -- turns --
 
     async def _run_queue(self) -> None:
@@ -209,14 +202,11 @@ class Host:
                 case Prompt() as prompt if self._waiting.pop(prompt.turn, None):
                     self.send(TurnStarted(prompt.turn))
                     self.send(await self._session.run(prompt, self.send))
-                case Reset(session_id=session_id):
+                case Reset(session_id=session_id, resume=exists):
                     await self._session.disconnect()
+                    rehearsal = self._rehearsal is not None
                     self._session = Session(
-                        session_id,
-                        self._settings,
-                        self.call_kernel,
-                        exists=False,
-                        rehearsal=self._rehearsal is not None,
+                        session_id, self._settings, self, exists=exists, rehearsal=rehearsal
                     )
                     await self._connect_quietly()
                 case Reconnect():
@@ -251,48 +241,23 @@ class Host:
         env = dict(self._settings.env)
         if wanted.get("rehearsal"):
             script = str(wanted.get("rehearsal_script") or "")
-            env |= await self._start_rehearsal(script, wanted.get("state_dir"))
+            self._rehearsal = rehearsing = Rehearsing(script, wanted.get("state_dir"))
+            env |= await rehearsing.start()
             self._session.rehearsal = True
         cli = str(find_cli(self._settings.cli_path) or "")
+        if "CLAUDE_CONFIG_DIR" in env:
+            # The SDK looks for sessions on disk where this process's own environment says.
+            os.environ["CLAUDE_CONFIG_DIR"] = env["CLAUDE_CONFIG_DIR"]
         self._settings = replace(self._settings, cli_path=cli, env=env)
         self._session.settings = self._settings
-
-    async def _start_rehearsal(self, script: str, state_dir: str | None) -> dict[str, str]:
-        """Serve the rehearsal inside this process and return the environment that leads the CLI to
-        it.
-
-        The CLI gets a configuration directory apart from the person's, so that a rehearsal neither
-        uses a real sign-in nor leaves anything in it. The kernel names the directory where there is
-        one: the session on disk must be found again by the next host.
-        """
-        from familiar_kernel.rehearsal.script import built_in, load
-        from familiar_kernel.rehearsal.server import Rehearsal
-        from familiar_kernel.rehearsal.validation import ScriptError
-
-        try:
-            rehearsal = Rehearsal(load(script) if script else built_in())
-            await rehearsal.start()
-        except (ScriptError, OSError) as err:
-            raise TroubleError(errors.NO_REHEARSAL.with_details(str(err))) from err
-        self._rehearsal = rehearsal
-        if not state_dir:
-            state_dir = self._state_dir = tempfile.mkdtemp(prefix="familiar-rehearsal-")
-        return {
-            **dict.fromkeys(LEAD_ELSEWHERE, ""),
-            **rehearsal.environment,
-            "CLAUDE_CONFIG_DIR": state_dir,
-            "DISABLE_AUTOUPDATER": "1",
-            "NO_PROXY": "127.0.0.1,localhost",
-            "no_proxy": "127.0.0.1,localhost",
-        }
 
     # -- questions --
 
     async def _answer(self, ask: Ask) -> None:
         try:
             async with asyncio.timeout(20):
-                value = await (self._status() if ask.what == "status" else self._sign_in())
-        except (TimeoutError, TroubleError, OSError) as err:
+                value = await self._answered(ask)
+        except (TimeoutError, TroubleError, OSError, ValueError) as err:
             value = {"error": str(err) or type(err).__name__}
         except Exception as err:
             # The SDK raises plain Exception when the CLI does not answer a question.
@@ -300,8 +265,24 @@ class Host:
             value = {"error": str(err)}
         self.send(Reply(ask.id, value))
 
+    async def _answered(self, ask: Ask) -> dict[str, Any]:
+        files = SessionFiles(self._settings.cwd or os.getcwd())
+        session_id = str(ask.arguments.get("session_id", ""))
+        match ask.what:
+            case "status":
+                return await self._status()
+            case "auth":
+                return await self._sign_in()
+            case "sessions":
+                return await asyncio.to_thread(files.listed)
+            case "messages":
+                return await asyncio.to_thread(files.messages, session_id)
+            case "fork":
+                return await asyncio.to_thread(files.fork, session_id)
+
     async def _sign_in(self) -> dict[str, Any]:
-        return await asyncio.to_thread(sign_in_state, self._settings.cli_path, self._settings.env)
+        env = self._settings.cli_env()
+        return await asyncio.to_thread(sign_in_state, self._settings.cli_path, env)
 
     async def _status(self) -> dict[str, Any]:
         return {
@@ -313,7 +294,7 @@ class Host:
         }
 
     def _facts(self) -> dict[str, Any]:
-        env = child_environment(self._settings.env)
+        env = child_environment(self._settings.cli_env())
         return {
             "pid": os.getpid(),
             "sdk": version("claude-agent-sdk"),

@@ -23,6 +23,10 @@ PROTOCOL_VERSION = 1
 PERMISSION = "permission"
 """The call by which the person is asked whether another tool may be used: its arguments are
 ``tool``, ``input`` and ``title``. The result's text is empty for yes, or says why not."""
+QUESTION = "question"
+"""The call by which the person is asked what Claude wants to know: its argument ``questions`` is
+AskUserQuestion's. The result's text is a JSON object, question to answer; or, where it failed, why
+there is none."""
 
 Outcome = Literal["complete", "stopped", "failed"]
 """How a turn ended: with its whole answer, by the person's Stop, or by an error."""
@@ -81,17 +85,25 @@ class Configure:
 
 @dataclass
 class Ask:
-    """A question about the host itself; answered by :class:`Reply` with the same ``id``."""
+    """A question to the host; answered by :class:`Reply` with the same ``id``.
+
+    ``status`` and ``auth`` are about itself. ``sessions`` lists those of the working directory;
+    ``messages`` returns one session's conversation and ``fork`` copies it (``session_id``).
+    """
 
     id: str
-    what: Literal["status", "auth"]
+    what: Literal["status", "auth", "sessions", "messages", "fork"]
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Reset:
-    """Forget the conversation: end the session at once and hold a new one under ``session_id``."""
+    """Forget the conversation: end the session at once and hold another one, under
+    ``session_id``."""
 
     session_id: str
+    resume: bool = False
+    """Whether that one exists."""
 
 
 @dataclass
@@ -197,6 +209,18 @@ class Call:
 
 
 @dataclass
+class ToolUsed:
+    """A tool was used that nobody was asked about, for the record."""
+
+    turn: str
+    tool: str
+    """The CLI's name of the tool."""
+    input: dict[str, Any]
+    mode: str
+    """The CLI's permission mode at the time."""
+
+
+@dataclass
 class TurnFinished:
     """The last event of a turn. Exactly one is sent for every :class:`Prompt`."""
 
@@ -217,6 +241,10 @@ class TurnFinished:
     seconds: float = 0.0
     rehearsal: bool = False
     """Whether the rehearsal answered, and not Claude."""
+    thought: bool = False
+    """Whether any thinking came."""
+    endpoint: str = ""
+    """The other server that answered, as the settings name it; empty for the usual one."""
 
 
 @dataclass
@@ -238,7 +266,7 @@ class HostFailed:
 TurnEvent = TurnStarted | MessageBegan | ThinkingDelta | TextDelta | ToolUse | Notice | TurnFinished
 Message = (
     Start | Prompt | Interrupt | Configure | Ask | Reset | Reconnect | CallResult
-    | Ready | TurnEvent | Call | Reply | HostFailed
+    | Ready | TurnEvent | Call | ToolUsed | Reply | HostFailed
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in Message.__args__}

@@ -21,12 +21,11 @@ import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import psutil
 from claude_agent_sdk import (
-    ClaudeAgentOptions,
     ClaudeSDKClient,
     CLIConnectionError,
     CLINotFoundError,
@@ -38,18 +37,15 @@ from claude_agent_sdk import (
 
 from . import errors
 from .errors import Trouble, TroubleError
-from .permissions import may_use
+from .options import Settings, options
 from .protocol import Prompt, ThinkingDelta, TurnEvent, TurnFinished
-from .tools import LOOKING, SERVER, CallKernel, server
+from .tools import Kernel
 from .turn import TurnReader
 
 log = logging.getLogger(__name__)
 
 Emit = Callable[[TurnEvent], None]
 
-MAX_LINE = 20 * 1024 * 1024
-"""Bytes of one message from the CLI (the SDK's own bound, 1 MiB, is less than one image and kills
-its reader)."""
 STOP_DEADLINE = 2.0
 """Seconds that the CLI has to end an interrupted turn before it is ended itself."""
 CLOSE_DEADLINE = 0.3
@@ -57,40 +53,6 @@ CLOSE_DEADLINE = 0.3
 one in the middle of a turn goes on, and is ended)."""
 STDERR_LINES = 40
 """How many of the CLI's last lines on stderr are kept for the details of a failure."""
-
-NOTEBOOK_HINT = (
-    "You are the familiar of a Jupyter kernel: the person talks to you from the cells of a "
-    "notebook, and your answer appears as that cell's output. It is rendered as Markdown with "
-    "LaTeX ($...$ and $$...$$), fenced code and tables; raw HTML is shown as text. Write for "
-    "reading in a notebook: short paragraphs, code in fences that name their language. The tools "
-    "of the server named notebook look at the person's variables, cells and errors, and run Python "
-    "among them: use them rather than a shell for everything about the data, and look before you "
-    "assume. The notebook's file itself is not yours to edit."
-)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the kernel asks of its session; see the traits of the same names in ``Familiar``."""
-
-    model: str = ""
-    effort: str = ""
-    thinking: bool = True
-    permission_mode: str = "default"
-    cwd: str = ""
-    cli_path: str = ""
-    max_budget_usd: float = 0.0
-    start_timeout: float = 90.0
-    env: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Settings:
-        """Return the settings that a Start message carries; unknown names are dropped."""
-        return cls(**{k: v for k, v in data.items() if k in cls.__dataclass_fields__})
-
-    def at_start(self) -> tuple[Any, ...]:
-        """What the CLI takes only when it starts; a change of it needs another CLI."""
-        return (self.effort, self.thinking, self.permission_mode)
 
 
 class Session:
@@ -104,12 +66,12 @@ class Session:
         self,
         session_id: str,
         settings: Settings,
-        call: CallKernel,
+        kernel: Kernel,
         *,
         exists: bool,
         rehearsal: bool = False,
     ) -> None:
-        self._call = call
+        self._kernel = kernel
         self.session_id = session_id
         self.settings = settings
         self.rehearsal = rehearsal
@@ -117,6 +79,8 @@ class Session:
         self._client: ClaudeSDKClient | None = None
         self._client_settings = settings
         self._cost_of_client = 0.0
+        self._budget_set: float | None = None
+        self._spent_since = 0.0
         self._inbox: asyncio.Queue[Message | Exception | None] = asyncio.Queue()
         self._pump: asyncio.Task[None] | None = None
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
@@ -167,7 +131,22 @@ class Session:
         self._stderr.clear()
         self._cost_of_client = 0.0
         self._inbox = asyncio.Queue()
-        client = ClaudeSDKClient(self._options(wanted, resume=resume))
+        budget = wanted.budget_left
+        if budget is not None:
+            # It is what was left when it was set; turns have cost something since.
+            if budget != self._budget_set:
+                self._budget_set, self._spent_since = budget, 0.0
+            budget = max(0.0001, budget - self._spent_since)
+        client = ClaudeSDKClient(
+            options(
+                wanted,
+                self.session_id,
+                self._kernel,
+                self._stderr.append,
+                resume=resume,
+                budget=budget,
+            )
+        )
         # Where it is late it is ended at once, or the SDK would wait for it another five seconds.
         late = time.monotonic() + wanted.start_timeout
         ender = asyncio.get_running_loop().call_later(wanted.start_timeout, kill_children)
@@ -215,33 +194,6 @@ class Session:
             with contextlib.suppress(asyncio.CancelledError):
                 await pump
 
-    def _options(self, wanted: Settings, *, resume: bool) -> ClaudeAgentOptions:
-        return ClaudeAgentOptions(
-            session_id=None if resume else self.session_id,
-            resume=self.session_id if resume else None,
-            cwd=wanted.cwd or None,
-            cli_path=wanted.cli_path or None,
-            model=wanted.model or None,
-            effort=wanted.effort or None,  # type: ignore[arg-type]
-            # Newer models leave the text of their thinking out unless they are asked for it.
-            thinking={"type": "adaptive", "display": "summarized"}
-            if wanted.thinking
-            else {"type": "disabled"},
-            max_budget_usd=wanted.max_budget_usd or None,
-            system_prompt={"type": "preset", "preset": "claude_code", "append": NOTEBOOK_HINT},
-            include_partial_messages=True,
-            max_buffer_size=MAX_LINE,
-            # Asks with nobody to answer it, and edits of the notebook behind the front end's back.
-            disallowed_tools=["AskUserQuestion", "NotebookEdit"],
-            mcp_servers={SERVER: server(self._call)},
-            allowed_tools=LOOKING,
-            can_use_tool=may_use(self._call),
-            permission_mode=wanted.permission_mode,  # type: ignore[arg-type]
-            env=wanted.env,
-            stderr=self._stderr.append,
-            client_app="familiar-kernel",
-        )
-
     async def _choose_model(self, wanted: Settings) -> None:
         assert self._client is not None
         if wanted.model != self._client_settings.model:
@@ -283,7 +235,8 @@ class Session:
         self._serving = prompt.turn
         trouble: Trouble | None = None
         try:
-            wanted = replace(self.settings, **prompt.options)
+            chosen = {k: v for k, v in prompt.options.items() if k != "command"}
+            wanted = replace(self.settings, **chosen)
             if not wanted.thinking:
                 emit = _without_thinking(emit)
             await self.connect(wanted)
@@ -316,10 +269,13 @@ class Session:
             session_id=self.session_id,
             model=reader.model,
             usage=_tokens(reader.result),
-            # The CLI computes a price for whatever answers; a rehearsal costs nothing.
-            cost_usd=None if rehearsal else cost,
+            # The CLI computes a price for whatever answers. A rehearsal costs nothing, and what
+            # another model costs it cannot know.
+            cost_usd=None if rehearsal or "claude" not in reader.model else cost,
             seconds=round(time.monotonic() - began, 3),
             rehearsal=rehearsal,
+            thought=reader.thought,
+            endpoint=self._client_settings.endpoint,
         )
 
     async def _query(self, prompt: Prompt) -> None:
@@ -336,7 +292,8 @@ class Session:
                 "parent_tool_use_id": None,
                 "uuid": prompt.turn,
             }
-            if "@" in prompt.text or prompt.text.lstrip().startswith("/"):
+            is_command = prompt.options.get("command", False)
+            if not is_command and ("@" in prompt.text or prompt.text.lstrip().startswith("/")):
                 # A prompt is literal: no slash command, no file read because of an "@path" in it.
                 # Only where it matters, since the CLI leaves its own context (CLAUDE.md, skills)
                 # out of such a message.
@@ -432,6 +389,7 @@ class Session:
             return None
         cost = max(0.0, result.total_cost_usd - self._cost_of_client)
         self._cost_of_client = result.total_cost_usd
+        self._spent_since += cost
         return cost
 
     # -- questions about the session --

@@ -6,16 +6,22 @@ every use goes over the link.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from claude_agent_sdk import McpSdkServerConfig, SdkMcpTool, create_sdk_mcp_server
 
 SERVER = "notebook"
 """The server's name; the CLI calls its tools ``mcp__notebook__NAME``."""
 
-CallKernel = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
-"""Sends a tool's name and arguments to the kernel and returns an MCP tool result."""
+
+class Kernel(Protocol):
+    """The kernel's end of the link, as the session sees it."""
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Have the kernel serve a tool, and return an MCP tool result."""
+
+    def note_use(self, tool: str, tool_input: dict[str, Any], mode: str) -> None:
+        """Tell the kernel of a tool that was used without asking."""
 
 
 class ToolSpec(NamedTuple):
@@ -107,16 +113,16 @@ LOOKING = [full_name(spec.name) for spec in TOOLS if spec.looks]
 """The tools that need no permission, by the CLI's names."""
 
 
-def server(call: CallKernel) -> McpSdkServerConfig:
+def server(kernel: Kernel) -> McpSdkServerConfig:
     """Return the server for the SDK's ``mcp_servers``."""
-    config = create_sdk_mcp_server(SERVER, tools=[_tool(spec, call) for spec in TOOLS])
+    config = create_sdk_mcp_server(SERVER, tools=[_tool(spec, kernel) for spec in TOOLS])
     # Or the CLI would keep their schemas back until Claude searches for them: a turn more.
     return cast("McpSdkServerConfig", {**config, "alwaysLoad": True})
 
 
-def _tool(spec: ToolSpec, call: CallKernel) -> SdkMcpTool[Any]:
+def _tool(spec: ToolSpec, kernel: Kernel) -> SdkMcpTool[Any]:
     async def use(arguments: dict[str, Any]) -> dict[str, Any]:
-        return await call(spec.name, arguments)
+        return await kernel.call(spec.name, arguments)
 
     schema = {
         "type": "object",

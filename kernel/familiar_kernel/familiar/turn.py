@@ -79,12 +79,14 @@ class TurnReader:
     Attributes:
         result: the message that ended the turn, once it has come.
         model: the model that answered, as far as known.
+        thought: whether any thinking has come.
     """
 
     def __init__(self, turn: str) -> None:
         self.turn = turn
         self.result: ResultMessage | None = None
         self.model = ""
+        self.thought = False
         self._cli_error: str | None = None
         self._error_text = ""
         self._under_way = False
@@ -109,6 +111,10 @@ class TurnReader:
                 blocks = content if isinstance(content, list) else []
                 results = [block for block in blocks if isinstance(block, ToolResultBlock)]
                 return [event for result in results for event in self._tool_result(result)]
+            case SystemMessage(subtype="status", data={"status": "compacting"}):
+                return [Notice(self.turn, "Summing the conversation up…")]
+            case SystemMessage(subtype="compact_boundary", data=data):
+                return [self._summed_up(data.get("compact_metadata") or {})]
             case SystemMessage(subtype="api_retry", data=data):
                 return [Notice(self.turn, retry_notice(data))]
             case ResultMessage():
@@ -164,6 +170,7 @@ class TurnReader:
                     self._streamed.add(self._message_id)
                     return [TextDelta(self.turn, text)]
                 if thinking := delta.get("thinking"):
+                    self.thought = True
                     self._streamed.add(self._message_id)
                     return [ThinkingDelta(self.turn, thinking)]
             case "message_delta" if event.get("delta", {}).get("stop_reason"):
@@ -199,11 +206,20 @@ class TurnReader:
             elif isinstance(block, TextBlock):
                 events.append(TextDelta(self.turn, block.text))
             elif isinstance(block, ThinkingBlock) and block.thinking:
+                self.thought = True
                 events.append(ThinkingDelta(self.turn, block.thinking))
         if not inner:
             # A later success takes an earlier failure back: the CLI has retried.
             self._cli_error = None
         return events
+
+    def _summed_up(self, facts: dict[str, Any]) -> ToolUse:
+        """Return the event of a conversation that was summed up, asked for or for want of room."""
+        before, after = (int(facts.get(name) or 0) for name in ("pre_tokens", "post_tokens"))
+        told = "the conversation was summed up"
+        if before and after:
+            told += f": {before:,} tokens became {after:,}"
+        return ToolUse(self.turn, f"compact-{before}-{after}", "Compact", told, "done")
 
     def _tool_result(self, block: ToolResultBlock) -> list[TurnEvent]:
         tool = self._tools.get(block.tool_use_id)

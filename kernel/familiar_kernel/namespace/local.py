@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,18 +79,38 @@ class LocalNamespace:
         went_well = await execution.run_awaiting(self._shell, code)
         return self._ran(seen, went_well), not went_well
 
-    def mark(self) -> None:
-        """Remember cells and variables as they are: what comes from now on is new."""
-        self._probe.mark()
-        self._seen_cells = self._log.begun
+    def moment(self) -> int:
+        """Return what there is now, for a later :meth:`mark`."""
+        return self._log.begun
 
-    def context(self, prompt: str, mode: str, budget: int) -> str:
+    def mark(self, moment: int | None = None) -> None:
+        """Remember cells and variables as they are now, or were at a moment: what has come since is
+        new."""
+        self._probe.mark()
+        self._seen_cells = self._log.begun if moment is None else moment
+
+    def last_failure(self) -> str:
+        """Return how the latest cell of the person's failed, in one line; empty where it did
+        not."""
+        now = self._log.get(self._cell())
+        cells = [c for c in self._log.cells() if c is not now and not context.is_prompt(c.code)]
+        if not cells:
+            return ""
+        for kind, content in cells[-1].outputs():
+            if kind == "error":
+                said = str(content.get("evalue", "")).strip().partition("\n")[0][:200]
+                failed = f"In [{cells[-1].number}] failed with {content.get('ename', 'an error')}"
+                return f"{failed}: {said}" if said else failed
+        return ""
+
+    def context(self, prompt: str, mode: str, budget: int, notes: Sequence[str] = ()) -> str:
         """Return what has happened since :meth:`mark` and what a prompt names, for Claude.
 
         Args:
             prompt: the prompt that it goes with.
             mode: "full", "errors" or "off".
             budget: tokens that it may have.
+            notes: what Claude must know in any mode.
         """
         now = self._cell()
         cells = [
@@ -104,7 +124,7 @@ class LocalNamespace:
         named = context.describe_named(
             prompt, self._shell.user_ns.__contains__, self._described, _folder()
         )
-        return context.compose(cells, changes, named, mode, budget)
+        return context.compose(cells, changes, named, mode, budget, notes)
 
     def _described(self, expression: str) -> str:
         try:

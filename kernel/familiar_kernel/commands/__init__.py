@@ -1,0 +1,73 @@
+"""The commands: ``%claude_status`` and its kin.
+
+:mod:`.table` names them all, with help and completion; what one does is in a module of its own,
+imported when somebody uses it: most kernels use few. They are line magics of IPython's, so that
+Tab, ``?`` and ``%lsmagic`` know them as any other magic. ``%claude`` and ``%%claude`` are
+registered as well, for the same reasons and for code that runs magics by name; a prompt in a cell
+has been taken out of it before IPython sees it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .table import COMMANDS, Command, usage_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from familiar_kernel.kernel import FamiliarKernel
+
+__all__ = ["COMMANDS", "Command", "complete", "inspect", "register", "usage_text"]
+
+
+class _Claude:
+    """``%claude`` and ``%%claude`` as magics. An object, whose help is made when it is asked
+    for."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+
+    def __call__(self, line: str, cell: str | None = None) -> object:
+        return self._shell.familiar.prompt_line(line if cell is None else f"{line}\n{cell}")
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return usage_text()
+
+
+def register(kernel: FamiliarKernel) -> None:
+    """Make the commands, and ``%claude`` itself, magics of the kernel's shell."""
+    shell: Any = kernel.shell
+
+    def magic(command: Command) -> Callable[[str], None]:
+        def run(line: str) -> None:
+            command.action(kernel, line.strip())
+
+        run.__doc__ = command.help
+        return run
+
+    for command in COMMANDS:
+        shell.register_magic_function(magic(command), "line", command.name)
+
+    shell.register_magic_function(_Claude(shell), "line_cell", "claude")
+
+
+def complete(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | None:
+    """Return a complete_reply where the cursor is in a prompt or behind a command's name; else
+    None."""
+    if "%claude" not in code:
+        return None
+    from . import completion
+
+    return completion.complete(kernel, code, cursor)
+
+
+def inspect(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | None:
+    """Return an inspect_reply where the cursor is in a prompt or on the name of a command; else
+    None."""
+    if "%claude" not in code:
+        return None
+    from . import completion
+
+    return completion.inspect(kernel, code, cursor)
