@@ -46,9 +46,16 @@ def first_text(event: dict[str, Any]) -> str:
     return str(delta.get("text") or "") if event.get("type") == "content_block_delta" else ""
 
 
-async def unused(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Serve a tool that no turn of the benchmarks uses here."""
-    raise RuntimeError(f"the bare client was to use {name} with {arguments}")
+class NoKernel:
+    """Serves tools that no turn of the benchmarks uses here."""
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Fail."""
+        raise RuntimeError(f"the bare client was to use {name} with {arguments}")
+
+    def note_use(self, tool: str, tool_input: dict[str, Any], mode: str) -> None:
+        """Fail."""
+        raise RuntimeError(f"the bare client has used {tool}")
 
 
 async def serve(options: dict[str, Any]) -> None:
@@ -56,7 +63,7 @@ async def serve(options: dict[str, Any]) -> None:
 
     The notebook's tools are in its requests as in the kernel's: they make them longer.
     """
-    tools: dict[str, Any] = {"mcp_servers": {SERVER: server(unused)}, "allowed_tools": LOOKING}
+    tools: dict[str, Any] = {"mcp_servers": {SERVER: server(NoKernel())}, "allowed_tools": LOOKING}
     async with ClaudeSDKClient(ClaudeAgentOptions(**options, **tools)) as client:
         print(json.dumps({"connected": time.perf_counter() - BEGAN}), flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from familiar_kernel.familiar.cli_path import find_cli
-from familiar_kernel.familiar.session import NOTEBOOK_HINT
+from familiar_kernel.familiar.options import NOTEBOOK_HINT
 
 from .bare_client import first_text
 from .bench import Bench
@@ -30,7 +30,7 @@ from .stats import Sample
 NAME = "first-text"
 REST = 0.15
 """Seconds between two turns, in which a CLI writes its session and tidies up."""
-DISALLOWED = ["AskUserQuestion", "NotebookEdit"]
+DISALLOWED = ["NotebookEdit"]
 
 
 def measure(bench: Bench) -> Iterator[Row]:

@@ -99,6 +99,7 @@ class Kernel:
         self._iopub: dict[str, list[tuple[float, dict[str, Any]]]] = {}
         self._replies: dict[str, dict[str, Any]] = {}
         self._looked_at: dict[str, int] = {}
+        self._debugs = 0
 
     @property
     def pid(self) -> int:
@@ -183,12 +184,57 @@ class Kernel:
 
     def interrupt(self) -> None:
         """Interrupt as a front end does, and return when the kernel has taken it."""
-        message = self.client.session.msg("interrupt_request", {})
-        self.client.control_channel.send(message)
+        self.request("interrupt_request", "control")
+
+    def request(self, kind: str, channel: str = "shell", **content: Any) -> dict[str, Any]:
+        """Send a request on a channel and return its reply's content."""
+        message = self.client.session.msg(kind, content)
+        requests = getattr(self.client, f"{channel}_channel")
+        requests.send(message)
         while True:
-            reply = self.client.get_control_msg(timeout=CELL_TIMEOUT)
+            reply = requests.get_msg(timeout=CELL_TIMEOUT)
             if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
-                return
+                told: dict[str, Any] = reply["content"]
+                return told
+
+    def debug(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """Send a request of the debug adapter protocol, as JupyterLab's debugger does."""
+        self._debugs += 1
+        reply = self.request(
+            "debug_request",
+            "control",
+            type="request",
+            seq=self._debugs,
+            command=command,
+            arguments=arguments,
+        )
+        assert reply["success"], reply
+        return reply
+
+    def attach_debugger(self, code: str, line: int) -> None:
+        """Attach a debugger, with a breakpoint at a line of a cell that is to be run."""
+        self.debug(
+            "initialize",
+            clientID="test",
+            adapterID="",
+            linesStartAt1=True,
+            columnsStartAt1=True,
+            pathFormat="path",
+        )
+        self.debug("attach")
+        source = self.debug("dumpCell", code=code)["body"]["sourcePath"]
+        points = [{"line": line}]
+        self.debug(
+            "setBreakpoints", source={"path": source}, breakpoints=points, sourceModified=False
+        )
+        self.debug("configurationDone")
+
+    def until_stopped(self) -> int:
+        """Wait until the debugger stops at a breakpoint; return the thread."""
+        stopped = self.until_any(
+            lambda m: m["msg_type"] == "debug_event" and m["content"]["event"] == "stopped"
+        )
+        return int(stopped["content"]["body"]["threadId"])
 
 
 def _is_idle(message: dict[str, Any]) -> bool:

@@ -104,20 +104,10 @@ def test_code_cells_bring_what_they_bring_in_ipykernel(kernel: Kernel, tmp_path:
             assert kinds[0] == kinds[1], code
 
 
-def ask(kernel: Kernel, kind: str, channel: str = "shell", **content: Any) -> dict[str, Any]:
-    """Send a request on a channel and return its reply's content."""
-    message = kernel.client.session.msg(kind, content)
-    requests = getattr(kernel.client, f"{channel}_channel")
-    requests.send(message)
-    while True:
-        reply = requests.get_msg(timeout=CELL_TIMEOUT)
-        if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
-            found: dict[str, Any] = reply["content"]
-            return found
-
-
 def complete(kernel: Kernel, code: str) -> list[str]:
-    found: list[str] = ask(kernel, "complete_request", code=code, cursor_pos=len(code))["matches"]
+    found: list[str] = kernel.request("complete_request", code=code, cursor_pos=len(code))[
+        "matches"
+    ]
     return found
 
 
@@ -160,7 +150,7 @@ def test_completion_of_what_is_named_with_an_at(kernel: Kernel) -> None:
 
 def test_completion_replaces_the_word_and_no_more(kernel: Kernel) -> None:
     code = "%claude --mo later text"
-    found = ask(kernel, "complete_request", code=code, cursor_pos=12)
+    found = kernel.request("complete_request", code=code, cursor_pos=12)
     assert (found["cursor_start"], found["cursor_end"]) == (8, 12)
 
 
@@ -169,7 +159,7 @@ def test_completion_replaces_the_word_and_no_more(kernel: Kernel) -> None:
     [("%claude_status", "session, model"), ("%claude", "Talk to Claude"), ("ask", "Ask Claude")],
 )
 def test_inspection_shows_help(kernel: Kernel, code: str, told: str) -> None:
-    found = ask(kernel, "inspect_request", code=code, cursor_pos=len(code), detail_level=0)
+    found = kernel.request("inspect_request", code=code, cursor_pos=len(code), detail_level=0)
     assert found["found"]
     assert told.lower() in found["data"]["text/plain"].lower()
 
@@ -195,7 +185,7 @@ def test_a_question_mark_after_a_name_is_help(kernel: Kernel, code: str) -> None
     ],
 )
 def test_is_complete(kernel: Kernel, code: str, status: str) -> None:
-    assert ask(kernel, "is_complete_request", code=code)["status"] == status
+    assert kernel.request("is_complete_request", code=code)["status"] == status
 
 
 def test_stdin_and_getpass(kernel: Kernel) -> None:
@@ -210,7 +200,7 @@ def test_stdin_and_getpass(kernel: Kernel) -> None:
 
 def test_history_holds_prompts_as_they_were_typed(kernel: Kernel) -> None:
     kernel.run("%claude say something?")
-    found = ask(kernel, "history_request", hist_access_type="tail", n=1, output=False, raw=True)[
+    found = kernel.request("history_request", hist_access_type="tail", n=1, output=False, raw=True)[
         "history"
     ]
     assert found[0][2] == "%claude say something?"
@@ -235,7 +225,7 @@ def test_widgets_speak_both_ways(kernel: Kernel) -> None:
 
 
 def test_a_subshell_answers_while_the_main_one_is_busy(kernel: Kernel) -> None:
-    subshell = ask(kernel, "create_subshell_request", "control")["subshell_id"]
+    subshell = kernel.request("create_subshell_request", "control")["subshell_id"]
     busy = kernel.execute("import time; time.sleep(3); 'slept'")
     message = kernel.client.session.msg(
         "execute_request",
@@ -252,47 +242,22 @@ def test_a_subshell_answers_while_the_main_one_is_busy(kernel: Kernel) -> None:
     assert reply["content"]["status"] == "ok"
     assert time.monotonic() - began < 2.5
     assert kernel.collect(busy).status == "ok"
-    assert ask(kernel, "delete_subshell_request", "control", subshell_id=subshell)["status"] == "ok"
+    assert (
+        kernel.request("delete_subshell_request", "control", subshell_id=subshell)["status"] == "ok"
+    )
 
 
 def test_the_debugger_stops_at_a_breakpoint(fresh_kernel: Kernel) -> None:
     kernel = fresh_kernel
-    sequence = 0
-
-    def debug(command: str, **arguments: Any) -> dict[str, Any]:
-        nonlocal sequence
-        sequence += 1
-        reply = ask(
-            kernel,
-            "debug_request",
-            "control",
-            type="request",
-            seq=sequence,
-            command=command,
-            arguments=arguments,
-        )
-        assert reply["success"], reply
-        return reply
-
-    debug("initialize", clientID="test", adapterID="", linesStartAt1=True, columnsStartAt1=True,
-          pathFormat="path")  # fmt: skip
-    debug("attach")
     code = "a = 1\nb = a + 1\nb"
-    source = debug("dumpCell", code=code)["body"]["sourcePath"]
-    debug(
-        "setBreakpoints", source={"path": source}, breakpoints=[{"line": 2}], sourceModified=False
-    )
-    debug("configurationDone")
+    kernel.attach_debugger(code, line=2)
     request = kernel.execute(code)
-    stopped = kernel.until_any(
-        lambda m: m["msg_type"] == "debug_event" and m["content"]["event"] == "stopped"
-    )
-    thread = stopped["content"]["body"]["threadId"]
-    frames = debug("stackTrace", threadId=thread)["body"]["stackFrames"]
+    thread = kernel.until_stopped()
+    frames = kernel.debug("stackTrace", threadId=thread)["body"]["stackFrames"]
     assert frames[0]["line"] == 2
-    debug("continue", threadId=thread)
+    kernel.debug("continue", threadId=thread)
     assert kernel.collect(request).text() == "2"
-    debug("disconnect", restart=False, terminateDebuggee=False)
+    kernel.debug("disconnect", restart=False, terminateDebuggee=False)
 
 
 def test_encrypted_channels(start_kernel) -> None:

@@ -273,6 +273,8 @@ def test_modes(start_kernel: Callable[..., Kernel]) -> None:
     path = Path(kernel.value("__import__('os').getcwd()")) / "edited.txt"
     assert kernel.run(f"%claude write {path}", allow_stdin=False).status == "ok"
     assert path.exists()
+    edit = audit(kernel)[-1]
+    assert (edit["tool"], edit["how"], edit["allowed"]) == ("Write", "accept-edits", True)
     assert kernel.run("%claude_permissions nonsense").reply["content"]["ename"] == "UsageError"
     kernel.run("%claude_permissions plan")
     assert "plan" in kernel.run("%claude_status").text()
@@ -294,3 +296,69 @@ def test_bypass_is_refused_for_root_outside_a_container(
     free = start_kernel("--Permissions.mode=bypass", script=SCRIPT, env={"IS_SANDBOX": "1"})
     assert "It said: 2" in free.run("%claude run 1 + 1", allow_stdin=False).text()
     assert audit(free)[-1]["how"] == "bypass"
+
+
+def test_what_claudes_own_settings_allow_is_not_asked_but_on_record(
+    start_kernel: Callable[..., Kernel], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    (home / ".claude").mkdir(parents=True)
+    rules = {"permissions": {"allow": ["mcp__notebook__run_python"], "deny": ["Write"]}}
+    (home / ".claude" / "settings.local.json").write_text(json.dumps(rules))
+    kernel = start_kernel(script=SCRIPT, home=home)
+    assert "It said: 2" in kernel.run("%claude run 1 + 1", allow_stdin=False).text()
+    entry = audit(kernel)[-1]
+    assert (entry["tool"], entry["how"]) == ("mcp__notebook__run_python", "rules")
+    path = home / "denied.txt"
+    kernel.run(f"%claude write {path}", allow_stdin=False)
+    assert not path.exists()
+
+
+# -- after an error --------------------------------------------------------------------------------
+
+
+def test_a_bare_prompt_after_an_error_offers_to_explain_it(
+    start_kernel: Callable[..., Kernel],
+) -> None:
+    kernel = start_kernel(script=SCRIPT)
+    assert "Talk to Claude" in kernel.run("%claude").text()
+    kernel.run("{}['key']")
+    request = kernel.execute("%claude", allow_stdin=True)
+    question = kernel.client.get_stdin_msg(timeout=CELL_TIMEOUT)["content"]["prompt"]
+    assert "failed with KeyError: 'key'" in question
+    kernel.client.input("")
+    told = kernel.collect(request)
+    assert "Explained: In [" in told.text()
+    request = kernel.execute("x = %claude", allow_stdin=True)
+    kernel.client.get_stdin_msg(timeout=CELL_TIMEOUT)
+    kernel.client.input("n")
+    ran = kernel.collect(request)
+    assert ran.text() == ""
+    assert kernel.value("x") is None
+    kernel.run("{}['key']")
+    without = kernel.run("%claude", allow_stdin=False)
+    assert "%claude explain the error" in without.stream()
+    kernel.run("'fine again'")
+    assert "Talk to Claude" in kernel.run("%claude").text()
+
+
+# -- with a debugger -------------------------------------------------------------------------------
+
+
+def test_tools_work_while_a_debugger_is_attached(start_kernel: Callable[..., Kernel]) -> None:
+    kernel = start_kernel(script=SCRIPT)
+    kernel.run("shelf = ['Dune']")
+    code = "def read():\n    pages = 412\n    return pages\nread()"
+    kernel.attach_debugger(code, line=3)
+    assert "Dune" in kernel.run("%claude describe shelf", allow_stdin=False).text()
+    ran = asked(kernel, "%claude run shelf.append('Emma'); print(len(shelf))", "y")
+    assert "It said: 2" in ran.text()
+    # A cell stops at its breakpoint, and the prompt behind it has its tools when it goes on.
+    cell = kernel.execute(code)
+    thread = kernel.until_stopped()
+    prompt = kernel.execute("%claude list shelf")
+    kernel.debug("continue", threadId=thread)
+    assert kernel.collect(cell).text() == "412"
+    assert "Emma" in kernel.collect(prompt).text()
+    kernel.debug("disconnect", restart=False, terminateDebuggee=False)
+    assert "Emma" in kernel.run("%claude describe shelf", allow_stdin=False).text()

@@ -248,6 +248,16 @@ def test_a_table_without_end_is_headed_anew_where_it_is_cut() -> None:
     assert shown.count(row.strip()) == 600
 
 
+def test_a_quoted_fence_before_a_line_without_end_is_kept() -> None:
+    text = ">>```\n>> code\n" + "word " * 4000
+    growing = Growing()
+    for start in range(0, len(text), 500):
+        growing.append(text[start : start + 500])
+        growing.read()
+    assert growing.read() == defang(text)
+    assert "> > code" in growing.read()
+
+
 def test_one_paragraph_without_end_is_read_quickly_while_it_grows() -> None:
     growing, took = Growing(), []
     for _ in range(2000):

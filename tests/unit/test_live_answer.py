@@ -243,6 +243,27 @@ def test_seconds_count_while_nothing_comes() -> None:
     assert "Waiting for the first words… 30 s" in stream.screen.markdown
 
 
+def test_a_tool_that_runs_for_hours_has_a_heartbeat_all_the_time() -> None:
+    stream = Stream()
+    stream.type(prose(2000), 2000)
+    stream.view.on_event(ToolUse("t", "1", "run_python", "fit()", "running"))
+    stream.wait(4)
+    assert "4 s" not in stream.screen.markdown
+    stream.wait(28)
+    assert "running 3" in stream.screen.markdown
+    before = len(stream.screen.messages)
+    stream.wait(10 * 3600)
+    assert (
+        "running 599 min" in stream.screen.markdown or "running 600 min" in stream.screen.markdown
+    )
+    assert 500 < len(stream.screen.messages) - before < 700
+    stream.view.on_event(ToolUse("t", "1", "run_python", "fit()", "done"))
+    stream.wait(1)
+    assert "600 min" in stream.screen.markdown
+    stream.type(prose(4000), 350)
+    assert "lorem" in stream.screen.markdown.split("600 min")[1]
+
+
 def test_tools_show_their_state_one_line_each() -> None:
     stream = Stream()
     stream.view.on_event(ToolUse("t", "1", "Bash", "ls", "running"))

@@ -68,7 +68,7 @@ def growth(transcript: Transcript, start: Place, now: float) -> Growth:
             stands, then, moving = _text(part, here, number == len(parts) - 1)
         elif isinstance(part, Tool):
             over = part.state != "running"
-            stands, then, moving = _all_or_nothing(tool_line(part), over, number)
+            stands, then, moving = _all_or_nothing(tool_line(part, now), over, number)
         else:
             over = part.ended is not None
             stands, then, moving = _all_or_nothing(_thought(part, now), over, number)

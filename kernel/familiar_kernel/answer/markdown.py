@@ -115,8 +115,12 @@ class Growing:
             self._waiting = 0
             raw = clean(raw)
             done, unfinished, consumed, length = [], "", 0, len(self._done)
+            stands = True
             for block in _blocks(raw + clean(waiting), self._open, len(raw)):
-                if block.finished and block.end <= len(raw):
+                # What follows a block that may change stands no more than that one: the line that
+                # ends a quoted fence may be a paragraph that is cut before its own end.
+                stands = stands and block.finished and block.end <= len(raw)
+                if stands:
                     done.append(block.safe)
                     consumed, self._open = block.end, block.open
                     length += len(block.safe)
@@ -166,7 +170,7 @@ class _Block(NamedTuple):
     end: int
     """Where the block ends in the raw text."""
     finished: bool
-    """Whether nothing that follows can change it. The blocks that are not finished come last."""
+    """Whether nothing that follows can change it."""
     open: _Open
     """What is open after it."""
 

@@ -53,6 +53,10 @@ class Purse:
         self._received += size
         self._unseen += size
 
+    def grant(self, size: int) -> None:
+        """Add what an update of ``size`` bytes costs that brings no text."""
+        self._level += size + self._overhead
+
     def affords(self, size: int, reserve: float = 0.0) -> bool:
         """Return whether an update can be paid, with a share of a full purse kept for later."""
         return self._level >= size + self._overhead + reserve * self.full

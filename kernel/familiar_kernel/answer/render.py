@@ -19,7 +19,9 @@ Bundle = tuple[dict[str, Any], dict[str, Any]]
 
 METADATA_VERSION = 1
 _MARKS = {"running": "▸", "done": "✓", "failed": "✗", "stopped": "✗"}
-_WORDS = {"running": " — running", "done": "", "failed": " — failed", "stopped": " — stopped"}
+_WORDS = {"running": "running", "done": "", "failed": "failed", "stopped": "stopped"}
+_WORTH_TELLING = 5.0
+"""Seconds after which a tool's time is told: a heartbeat while it runs, and what it took."""
 _ENDS = {"complete": "", "stopped": "Stopped here.", "failed": "The answer breaks off here."}
 _NOTHING = "No answer."
 """What a turn shows that failed before its first word; the cell's error says why."""
@@ -103,14 +105,28 @@ def _plain(part: Part) -> str:
     if isinstance(part, Text):
         return clean(part.prose.text).strip("\n")
     if isinstance(part, Tool):
-        return f"[{clean(part.name)}: {_short(part.summary)}{_WORDS[part.state]}]"
+        return f"[{clean(part.name)}: {_short(part.summary)}{_how(part, part.ended)}]"
     return f"[thought for {whole_seconds((part.ended or part.started) - part.started)}]"
 
 
-def tool_line(tool: Tool) -> str:
-    """Return a tool's one line, as an item of a list."""
+def tool_line(tool: Tool, now: float | None = None) -> str:
+    """Return a tool's one line, as an item of a list.
+
+    Args:
+        tool: the tool's use.
+        now: the time on the transcript's clock, for one that still runs.
+    """
     span = code_span(_short(tool.summary))
-    return f"- {_MARKS[tool.state]} **{literal(tool.name)}** {span}{_WORDS[tool.state]}"
+    how = _how(tool, now if tool.ended is None else tool.ended)
+    return f"- {_MARKS[tool.state]} **{literal(tool.name)}** {span}{how}"
+
+
+def _how(tool: Tool, until: float | None) -> str:
+    """Return how a tool's use goes or went, and for how long where that is worth telling."""
+    took = (until or tool.started) - tool.started
+    facts = [_WORDS[tool.state], whole_seconds(took) if took >= _WORTH_TELLING else ""]
+    told = " ".join(filter(None, facts))
+    return f" — {told}" if told else ""
 
 
 def _short(summary: str, limit: int = 200) -> str:

@@ -89,12 +89,16 @@ class Text:
 
 @dataclass
 class Tool:
-    """One use of a tool. ``stopped``: the turn ended while it ran."""
+    """One use of a tool. ``stopped``: the turn ended while it ran. Times are the transcript's
+    clock's.
+    """
 
     id: str
     name: str
     summary: str
     state: Literal["running", "done", "failed", "stopped"]
+    started: float
+    ended: float | None = None
 
 
 Part = Thinking | Text | Tool
@@ -181,6 +185,15 @@ class Transcript:
         texts = (p.prose.text.strip("\n") for p in self.parts if isinstance(p, Thinking))
         return "\n\n".join(filter(None, texts))
 
+    def waits_since(self) -> float | None:
+        """Return since when the turn waits for its first part, or for a tool; None where it does
+        not.
+        """
+        if not self.parts:
+            return self.began
+        running = [tool.started for tool in self._tools.values() if tool.state == "running"]
+        return min(running, default=None)
+
     def thinking_seconds(self) -> float:
         """Return for how long Claude has thought so far."""
         spans = (
@@ -219,10 +232,12 @@ class Transcript:
         self._end_thinking()
         tool = self._tools.get(event.id)
         if tool is None:
-            tool = self._tools[event.id] = Tool(event.id, event.name, event.summary, event.state)
+            tool = Tool(event.id, event.name, event.summary, event.state, self._clock())
+            self._tools[event.id] = tool
             self.parts.append(tool)
             self._count(event.name + event.summary)
         tool.state = event.state
+        tool.ended = None if event.state == "running" else self._clock()
         tool.summary = event.summary or tool.summary
 
     def _message(self, event: MessageBegan) -> None:
@@ -242,5 +257,6 @@ class Transcript:
         self._end_thinking()
         for tool in self._tools.values():
             if tool.state == "running":
+                tool.ended = self._clock()
                 tool.state = "stopped" if event.outcome != "complete" else "done"
         self.finished = event

@@ -27,8 +27,11 @@ _SILENCE = 0.25
 and one update less is before them."""
 _COUNT = 1.0
 """Seconds after which a thought shows its length anew."""
-_COUNT_WAITING = 5.0
-"""Seconds after which a wait for the first words does."""
+_HEARTBEAT = 5.0
+"""Seconds after which a wait for the first words, or for a tool, shows its length anew; a sixth of
+the wait where that is longer, but at most:"""
+_SLOWEST_HEARTBEAT = 60.0
+"""Seconds. An hour costs some 50 KB."""
 _THOUGHT_RESERVE = 0.6
 """The share of a full purse that thinking leaves for the answer."""
 _SETTLE = 500
@@ -139,11 +142,13 @@ class AnswerView:
         reserve = _THOUGHT_RESERVE if thinks else 0.0
         if self._dirty:
             return self._purse.due(size, reserve)
-        if not self._purse.affords(size, reserve):
-            return None
         if thinks:
-            return self._shown_at + _COUNT
-        return None if self.transcript.parts else self._shown_at + _COUNT_WAITING
+            return self._shown_at + _COUNT if self._purse.affords(size, reserve) else None
+        since = self.transcript.waits_since()
+        if since is None:
+            return None
+        pause = max(_HEARTBEAT, (self._shown_at - since) / 6)
+        return self._shown_at + min(pause, _SLOWEST_HEARTBEAT)
 
     def _show_if_due(self) -> None:
         now = self._clock()
@@ -171,6 +176,9 @@ class AnswerView:
 
     def _show(self, now: float) -> None:
         grown = growth(self.transcript, self._start, now)
+        if not self._dirty and not self._thinks():
+            # A heartbeat: so few that text need not pay for them.
+            self._purse.grant(_wire_size(grown.rest))
         rich = self._purse.rich
         if len(grown.settled) >= _SETTLE and self._surface.alone():
             self._put(grown.settled, now)

@@ -1,0 +1,111 @@
+"""Another server answers: a local model, as Ollama, llama.cpp and vLLM serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from IPython.core.error import UsageError
+
+from endpoint import Endpoint, running_endpoint
+from familiar_kernel.commands.endpoint import _read
+from kernels import Kernel, running_kernel
+
+pytestmark = [pytest.mark.kernel, pytest.mark.cli]
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+OWN_KEY = "sk-ant-the-persons-own"
+
+
+@pytest.fixture
+def local() -> Iterator[Endpoint]:
+    with running_endpoint(
+        SCRIPTS / "local.yaml", model="qwen3:8b", only=("/v1/messages",)
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Kernel]:
+    """A kernel of somebody who is signed in to Claude."""
+    with running_endpoint(SCRIPTS / "tools.yaml", model="claude-opus-4-5") as usual:
+        env = usual.environment | {"ANTHROPIC_API_KEY": OWN_KEY, "LOCAL_KEY": "for-the-local-one"}
+        with running_kernel(tmp_path / "home", arguments=(), env=env) as running:
+            yield running
+
+
+def test_a_local_model_answers_and_what_it_lacks_is_said(kernel: Kernel, local: Endpoint) -> None:
+    assert kernel.run("%claude hello").text().startswith("Hello.")
+    chosen = kernel.run(f"%claude_endpoint {local.url}/").text()
+    assert local.url in chosen
+    assert "your sign-in is not sent there" in chosen
+    assert "%claude_model" in chosen
+    refused = kernel.run("%claude hello")
+    assert refused.status == "error"
+    assert "%claude_model" in refused.told
+    kernel.run("%claude_model qwen3:8b")
+    ran = kernel.run("%claude hello")
+    assert "Hello from qwen3:8b." in ran.text()
+    assert "$" not in ran.text()
+    assert "qwen3:8b" in ran.text()
+    told = kernel.run("%claude_endpoint").text()
+    assert "none came" in told
+    assert "not known for this model" in told
+    assert "Cost so far" in kernel.run("%claude_status").text()
+    # Tools work with it as with any model.
+    kernel.run("shelf = ['Dune']")
+    assert "Dune" in kernel.run("%claude list").text()
+    # Also what the CLI asks beside the conversation goes to the model that was chosen.
+    assert {r["model"] for r in local.requests[-3:]} == {"qwen3:8b"}
+
+
+def test_the_persons_own_key_never_goes_there(kernel: Kernel, local: Endpoint) -> None:
+    kernel.run(f"%claude_endpoint {local.url}")
+    kernel.run("%claude_model qwen3:8b")
+    assert kernel.run("%claude hello").status == "ok"
+    assert local.headers
+    assert OWN_KEY not in str(local.headers)
+    kernel.run(f"%claude_endpoint {local.url} --key-env LOCAL_KEY")
+    local.headers.clear()
+    assert kernel.run("%claude hello").status == "ok"
+    assert {h["authorization"] for h in local.headers} == {"Bearer for-the-local-one"}
+    assert OWN_KEY not in str(local.headers)
+    assert "for-the-local-one" not in kernel.run("%claude_endpoint").text()
+
+
+def test_the_way_back(kernel: Kernel, local: Endpoint) -> None:
+    kernel.run("%claude hello")
+    kernel.run(f"%claude_endpoint {local.url}")
+    kernel.run("%claude_model qwen3:8b")
+    kernel.run("%claude hello")
+    kernel.run("%claude_endpoint default")
+    kernel.run("%claude_model default")
+    seen = len(local.requests)
+    ran = kernel.run("%claude hello")
+    assert ran.text().startswith("Hello.")
+    assert "claude-opus-4-5" in ran.text()
+    assert len(local.requests) == seen
+    assert kernel.value("get_ipython().kernel.familiar.number") == 3
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("localhost:11434", "write it as http://"),
+        ("http://", "is no address"),
+        ("http://localhost:11434/v1", "leave /v1 away"),
+        ("http://me:secret@localhost", "would stay in the notebook"),
+        ("http://localhost:1 --key-env NOT_SET", "is not set"),
+        ("http://localhost:1 --key", "takes a URL"),
+    ],
+)
+def test_a_wrong_address_is_refused(written: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        _read(written.split())
+
+
+def test_a_rehearsal_has_no_other_endpoint(start_kernel: Callable[..., Kernel]) -> None:
+    ran = start_kernel().run("%claude_endpoint http://localhost:11434")
+    assert ran.status == "error"
+    assert "rehearsal" in ran.stream("stderr")
