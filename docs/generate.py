@@ -28,6 +28,7 @@ from familiar_kernel.answer.record import Answer
 from familiar_kernel.answer.render import final
 from familiar_kernel.answer.transcript import Transcript
 from familiar_kernel.familiar.familiar import Familiar
+from familiar_kernel.permissions import Permissions
 from familiar_kernel.familiar.protocol import TurnFinished
 from familiar_kernel.kernel import FamiliarKernel
 from familiar_kernel.prompts import Prompts
@@ -139,6 +140,9 @@ FIELDS = {
 }
 """What is told of a turn: attributes of an Answer, keys in the notebook."""
 
+OWNERS: tuple[type[HasTraits], ...] = (Familiar, FamiliarKernel, Permissions)
+"""The classes whose settings the page lists."""
+
 VARIABLES = {
     "FAMILIAR_REHEARSAL": "`1`: the rehearsal answers, not Claude; sets `Familiar.rehearsal`",
     "FAMILIAR_REHEARSAL_SCRIPT": "the rehearsal's script; sets `Familiar.rehearsal_script`",
@@ -155,7 +159,11 @@ CLAUDE_VARIABLES = {
     "ANTHROPIC_AUTH_TOKEN": "a bearer token, for a gateway or a local server",
     "ANTHROPIC_BASE_URL": "the endpoint, in place of Anthropic's own",
     "ANTHROPIC_CUSTOM_HEADERS": "more HTTP headers for the endpoint",
+    "ANTHROPIC_DEFAULT_HAIKU_MODEL": "what `haiku` means; set with `Familiar.endpoint`",
+    "ANTHROPIC_DEFAULT_OPUS_MODEL": "what `opus` means; set with `Familiar.endpoint`",
+    "ANTHROPIC_DEFAULT_SONNET_MODEL": "what `sonnet` means; set with `Familiar.endpoint`",
     "ANTHROPIC_MODEL": "the model, where `Familiar.model` is empty",
+    "ANTHROPIC_SMALL_FAST_MODEL": "the model for small things; set with `Familiar.endpoint`",
     "CLAUDE_CODE_OAUTH_TOKEN": "a long-lived token, made by `claude setup-token`",
     "CLAUDE_CODE_USE_BEDROCK": "`1`: Claude on Amazon Bedrock",
     "CLAUDE_CODE_USE_FOUNDRY": "`1`: Claude on Microsoft Foundry",
@@ -234,7 +242,9 @@ def help_of(subcommand: str) -> str:
 def own_settings(owner: type[HasTraits]) -> dict[str, TraitType[Any, Any]]:
     """Return the settings that a class itself brings, by name."""
     traits: dict[str, TraitType[Any, Any]] = owner.class_traits(config=True)
-    return {name: trait for name, trait in sorted(traits.items()) if name in vars(owner)}
+    ours = [c for c in owner.__mro__ if c.__module__.startswith("familiar_kernel")]
+    own = {name for c in ours for name in vars(c)}
+    return {name: trait for name, trait in sorted(traits.items()) if name in own}
 
 
 def troubles() -> list[tuple[str, str, str]]:
@@ -249,7 +259,7 @@ def troubles() -> list[tuple[str, str, str]]:
 
 
 def _settings() -> Iterator[tuple[str, str, str, str]]:
-    for owner in (Familiar, FamiliarKernel):
+    for owner in OWNERS:
         for name, trait in own_settings(owner).items():
             least = getattr(trait, "min", None)
             kind = (

@@ -18,6 +18,7 @@ from traitlets.config.loader import DeferredConfig
 
 from .familiar.familiar import Familiar
 from .kernel import FamiliarKernel
+from .permissions import Permissions
 from .shell import FamiliarShell
 
 flags = {
@@ -33,7 +34,13 @@ class FamiliarKernelApp(IPKernelApp):
     """Runs a :class:`FamiliarKernel`. Reads ``ipython_kernel_config.py``, as ipykernel does."""
 
     flags = Dict(flags)
-    classes = [*IPKernelApp.classes, FamiliarKernel, FamiliarShell, Familiar]  # noqa: RUF012
+    classes = [  # noqa: RUF012
+        *IPKernelApp.classes,
+        FamiliarKernel,
+        FamiliarShell,
+        Familiar,
+        Permissions,
+    ]
 
     @default("kernel_class")
     def _default_kernel_class(self) -> type[FamiliarKernel]:

@@ -82,14 +82,14 @@ class Asker:
             CodeStopped: they interrupted a question.
         """
         answers = {}
-        with self._showing(questions, outputs) as shown:
-            for number, question in enumerate(questions.questions):
-                before = "" if outputs and not number else questions.plain_one(question) + "\n\n"
-                written = self._input(before + question.prompt)
-                if written.strip():
-                    answers[question.text] = question.answer(written)
-            if answers:
-                shown.decided = "was answered"
+        for question in questions.questions:
+            one = Questions.of(question)
+            with self._showing(one, outputs) as shown:
+                before = "" if outputs else f"{one.plain()}\n\n"
+                written = question.answer(self._input(before + question.prompt))
+                if written:
+                    answers[question.text] = written
+                    shown.decided = f"was answered: {written}"
         return answers
 
     def yes(self, question: str) -> bool:

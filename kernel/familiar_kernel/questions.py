@@ -55,6 +55,13 @@ class Questions:
     def __init__(self, questions: Any) -> None:
         self.questions = tuple(_read(questions))
 
+    @classmethod
+    def of(cls, question: Question) -> Questions:
+        """Return one question alone."""
+        alone = cls([])
+        alone.questions = (question,)
+        return alone
+
     @property
     def what(self) -> str:
         """The questions, for the record."""
@@ -77,29 +84,24 @@ class Questions:
 
     def plain(self) -> str:
         """Return the questions as plain text."""
-        return "\n\n".join(self.plain_one(question) for question in self.questions)
-
-    @staticmethod
-    def plain_one(question: Question) -> str:
-        """Return one question as plain text."""
         from .answer.characters import clean
 
-        lines = [f"{WHOSE} asks: {question.text}"]
-        for number, choice in enumerate(question.choices, 1):
-            lines.append(f"  {number}. {choice.label}")
-            if choice.description:
-                lines[-1] += f" ({choice.description})"
-        return "\n".join(map(clean, lines))
+        blocks = []
+        for question in self.questions:
+            lines = [f"{WHOSE} asks: {question.text}"]
+            for number, choice in enumerate(question.choices, 1):
+                told = f" ({choice.description})" if choice.description else ""
+                lines.append(f"  {number}. {choice.label}{told}")
+            blocks.append("\n".join(map(clean, lines)))
+        return "\n\n".join(blocks)
 
     def decided(self, decision: str) -> dict[str, Any]:
         """Return what stays of the questions once they are answered, or not."""
+        from .answer.characters import clean
         from .answer.inline import literal
 
-        asked = literal(self.what)
-        return {
-            "text/markdown": f"*{WHOSE} asked: {asked} It {decision}.*",
-            "text/plain": f"[{WHOSE} asked: {self.what} It {decision}]",
-        }
+        told = f"{WHOSE} asked: {self.what} It {decision}"
+        return {"text/markdown": f"*{literal(told)}*", "text/plain": f"[{clean(told)}]"}
 
 
 def _read(questions: Any) -> Iterator[Question]:

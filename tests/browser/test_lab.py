@@ -476,6 +476,64 @@ def test_claude_asks_in_the_cell_before_it_acts(open_notebook: Open, theme: str)
     _shoot(notebook.page, f"permission-{theme.split()[-1].lower()}-after")
 
 
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_claude_asks_what_it_has_to_know(open_notebook: Open, theme: str) -> None:
+    notebook = open_notebook("%claude plan the voyage")
+    notebook.theme(theme)
+    notebook.start(0)
+    output = notebook.output(0)
+    field = output.locator("input.jp-Stdin-input")
+    expect(field).to_be_visible(timeout=60_000)
+    expect(output).to_contain_text("Which harbour shall we leave from?")
+    expect(output.locator("li", has_text="Last Lantern")).to_be_visible()
+    _shoot(notebook.page, f"question-{theme.split()[-1].lower()}")
+    notebook.resize(NARROW)
+    _shoot(notebook.page, f"question-{theme.split()[-1].lower()}-narrow")
+    notebook.resize(1280)
+    field.fill("2")
+    field.press("Enter")
+    expect(output.locator(".jp-Stdin-prompt", has_text="Numbers, with commas")).to_be_visible()
+    field.last.fill("1, 3")
+    field.last.press("Enter")
+    notebook.finish(0)
+    expect(output).to_contain_text("Then it is settled")
+    _shoot(notebook.page, f"question-{theme.split()[-1].lower()}-after")
+
+
+# -- in the background -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_an_answer_grows_while_other_cells_run(open_notebook: Open, theme: str) -> None:
+    name = theme.split()[-1].lower()
+    notebook = open_notebook(
+        "%claude --bg slowly, please",
+        "%claude --bg sort my numbers",
+        "numbers = [3, 1, 2]",
+        "%claude_turns",
+        "%claude_allow 1",
+        "%claude_resume",
+    )
+    notebook.theme(theme)
+    notebook.run(0)
+    notebook.run(1)
+    notebook.run(2)  # runs while both go on
+    first, second = notebook.output(0), notebook.output(1)
+    expect(first).to_contain_text("And it has an end", timeout=60_000)
+    expect(second).to_contain_text("It waits for you", timeout=60_000)
+    expect(second.locator("pre code", has_text="numbers.sort()")).to_be_visible()
+    expect(notebook.run(3)).to_contain_text("needs you: %claude_allow 1")
+    _shoot(notebook.page, f"background-{name}")
+    notebook.resize(NARROW)
+    _shoot(notebook.page, f"background-{name}-narrow")
+    notebook.resize(1280)
+    expect(notebook.run(4)).to_contain_text("is allowed")
+    expect(second).to_contain_text("sorted them", timeout=60_000)
+    expect(second).to_contain_text("smallest: 1")
+    notebook.run(5)
+    _shoot(notebook.page, f"background-{name}-after")
+
+
 def _shoot(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png")

@@ -47,7 +47,7 @@ def test_a_session_is_resumed_after_a_restart(tmp_path: Path, endpoint: Endpoint
         listed = kernel.run("%claude_resume").text()
         assert before[:8] in listed
         assert "remember apples" in listed
-        assert "work/first.ipynb" in listed
+        assert "first.ipynb" in listed
         assert "notebook-context" not in listed
         resumed = kernel.run("%claude_resume last").text()
         assert before in resumed

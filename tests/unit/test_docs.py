@@ -134,10 +134,11 @@ def test_what_is_named_exists(page: Path) -> None:
     made = generator()
     settings = {
         f"{owner.__name__}.{name}"
-        for owner in (made.Familiar, made.FamiliarKernel)
+        for owner in made.OWNERS
         for name in made.own_settings(owner)
     }
-    named = set(re.findall(r"\b(?:Familiar|FamiliarKernel)\.[a-z]\w*", text))
+    classes = "|".join(owner.__name__ for owner in made.OWNERS)
+    named = set(re.findall(rf"\b(?:{classes})\.[a-z]\w*", text))
     assert named <= settings
     known = {command.name for command in commands.COMMANDS}
     assert set(re.findall(r"%(claude_[a-z]\w*)", text)) <= known

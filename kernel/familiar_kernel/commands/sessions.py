@@ -94,13 +94,13 @@ def _show_list(kernel: FamiliarKernel) -> None:
         text = "There is no earlier session of this directory."
         show(kernel, text, text)
         return
-    heading = ("Session", "Last used", "Notebook", "Begins with")
+    heading = ("Session", "Last used", "Begins with", "Notebook")
     rows = [
         (
             session.id[:8],
             "in use now" if session.held else _ago(time.time() - session.modified),
-            session.notebook,
             _short(session.words, _WORDS),
+            Path(session.notebook).name,
         )
         for session in sessions[:_SHOWN]
     ]

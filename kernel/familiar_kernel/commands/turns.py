@@ -29,18 +29,21 @@ def turns(kernel: FamiliarKernel, rest: str) -> None:
         text = "No turn has run in the background; begin one with %claude --bg text"
         show(kernel, text, text.replace("%claude --bg text", "`%claude --bg text`"))
         return
-    heading = ("Turn", "State", "Cost", "Prompt")
+    heading: tuple[str, ...] = ("Turn", "State", "Prompt")
     rows = [_row(background, task) for task in tasks]
+    if any(task.cost_usd for task in tasks):
+        heading = (*heading, "Cost")
+        costs = [f"${task.cost_usd:.4f}" if task.cost_usd else "" for task in tasks]
+        rows = [(*row, cost) for row, cost in zip(rows, costs, strict=True)]
     show(kernel, plain_table(heading, rows), markdown_table(heading, rows))
 
 
-def _row(background: BackgroundTurns, task: BackgroundTurn) -> tuple[str, str, str, str]:
+def _row(background: BackgroundTurns, task: BackgroundTurn) -> tuple[str, ...]:
     needs = [str(w.number) for w in background.waiting() if w.task is task]
     state = f"needs you: %claude_allow {' '.join(needs)}" if needs else task.state
     words = " ".join(task.prompt.split())
     words = words if len(words) <= _WORDS else words[: _WORDS - 1] + "…"
-    cost = "" if task.cost_usd is None else f"${task.cost_usd:.4f}"
-    return str(task.number), state, cost, words
+    return str(task.number), state, words
 
 
 def _show_turn(kernel: FamiliarKernel, task: BackgroundTurn) -> None:

@@ -59,6 +59,9 @@ _STOPPED_REASONS = frozenset({"aborted_streaming", "aborted_tools"})
 
 def tool_summary(tool_input: dict[str, Any]) -> str:
     """Return one line of plain text that says on what a tool is used."""
+    if isinstance(questions := tool_input.get("questions"), list):
+        asked = [str(q.get("question", "")) for q in questions if isinstance(q, dict)]
+        tool_input = {"query": " / ".join(asked)}
     for name in _TELLING_FIELDS:
         value = tool_input.get(name)
         if isinstance(value, str) and value.strip():
