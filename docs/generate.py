@@ -28,9 +28,10 @@ from familiar_kernel.answer.record import Answer
 from familiar_kernel.answer.render import final
 from familiar_kernel.answer.transcript import Transcript
 from familiar_kernel.familiar.familiar import Familiar
-from familiar_kernel.permissions import Permissions
 from familiar_kernel.familiar.protocol import TurnFinished
 from familiar_kernel.kernel import FamiliarKernel
+from familiar_kernel.notifications import Notifications
+from familiar_kernel.permissions import Permissions
 from familiar_kernel.prompts import Prompts
 
 PAGE = Path(__file__).with_name("reference.md")
@@ -140,13 +141,14 @@ FIELDS = {
 }
 """What is told of a turn: attributes of an Answer, keys in the notebook."""
 
-OWNERS: tuple[type[HasTraits], ...] = (Familiar, FamiliarKernel, Permissions)
+OWNERS: tuple[type[HasTraits], ...] = (Familiar, FamiliarKernel, Permissions, Notifications)
 """The classes whose settings the page lists."""
 
 VARIABLES = {
     "FAMILIAR_REHEARSAL": "`1`: the rehearsal answers, not Claude; sets `Familiar.rehearsal`",
     "FAMILIAR_REHEARSAL_SCRIPT": "the rehearsal's script; sets `Familiar.rehearsal_script`",
     "FAMILIAR_CLAUDE_CLI": "the Claude Code CLI's path, in place of claude-agent-sdk's own",
+    "FAMILIAR_EVENT": "set for `Notifications.command`: the kind of event",
     "FAMILIAR_LOG_LEVEL": "how much the host logs, `WARNING` by default; shown where a host dies",
     "IMAGE_VERSION": "the container image's version, for the banner and `%claude_version`",
     "IMAGE_TAG": "the container image's tag, for the same",
@@ -178,6 +180,7 @@ CLAUDE_VARIABLES = {
 
 _VARIABLE = re.compile(r"(?:FAMILIAR|IMAGE|ANTHROPIC|CLAUDE)_[A-Z_]+|DISABLE_[A-Z]+|NO_PROXY")
 _TYPES = {"Bool": "yes or no", "Dict": "texts by name", "Float": "number", "Unicode": "text"}
+_TYPES |= {"List": "list of texts"}
 _TYPES |= {"Int": "whole number", "Integer": "whole number"}
 
 

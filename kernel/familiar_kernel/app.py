@@ -18,6 +18,7 @@ from traitlets.config.loader import DeferredConfig
 
 from .familiar.familiar import Familiar
 from .kernel import FamiliarKernel
+from .notifications import Notifications
 from .permissions import Permissions
 from .shell import FamiliarShell
 
@@ -40,6 +41,7 @@ class FamiliarKernelApp(IPKernelApp):
         FamiliarShell,
         Familiar,
         Permissions,
+        Notifications,
     ]
 
     @default("kernel_class")

@@ -6,6 +6,7 @@ A front end that has none means no. So does an interrupt, which stops the turn a
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +18,7 @@ from .permissions import QUESTION, Decision, Request, decision_of
 from .questions import Questions
 
 if TYPE_CHECKING:
+    from .familiar.turns import Turn
     from .kernel import FamiliarKernel
     from .outputs import CellOutputs
 
@@ -57,10 +59,11 @@ class Asker:
         """Whether somebody can be asked here and now."""
         return bool(self._kernel._allow_stdin) and can_act()
 
-    def permission(self, request: Request, outputs: CellOutputs | None) -> Decision:
+    def permission(self, turn: Turn, request: Request, outputs: CellOutputs | None) -> Decision:
         """Ask whether a tool may be used.
 
         Args:
+            turn: who asks.
             request: the tool, and on what.
             outputs: where the request shows; with None it stands before the question.
 
@@ -70,11 +73,13 @@ class Asker:
         question = QUESTION.format(name=request.name)
         with self._showing(request, outputs) as shown:
             asked = question if outputs else f"{request.plain()}\n\n{question}"
-            decision = decision_of(self._input(asked))
+            decision = decision_of(self._awaited(turn, request, asked))
             shown.decided = "was allowed" if decision.allowed else "was refused"
         return decision
 
-    def answers(self, questions: Questions, outputs: CellOutputs | None) -> dict[str, str]:
+    def answers(
+        self, turn: Turn, questions: Questions, outputs: CellOutputs | None
+    ) -> dict[str, str]:
         """Ask what Claude wants to know, and return the answers by question; what was left empty is
         left out.
 
@@ -86,7 +91,7 @@ class Asker:
             one = Questions.of(question)
             with self._showing(one, outputs) as shown:
                 before = "" if outputs else f"{one.plain()}\n\n"
-                written = question.answer(self._input(before + question.prompt))
+                written = question.answer(self._awaited(turn, one, before + question.prompt))
                 if written:
                     answers[question.text] = written
                     shown.decided = f"was answered: {written}"
@@ -102,6 +107,15 @@ class Asker:
             return self._input(question).strip().lower() in ("", "y", "yes")
         except (EOFError, StdinNotImplementedError):
             return False
+
+    def _awaited(self, turn: Turn, what: Request | Questions, prompt: str) -> str:
+        """Return what the person writes; where that takes long, they are told that they are
+        asked."""
+        answered = self._kernel.alerts.asked(turn, what, str(uuid.uuid4()))
+        try:
+            return self._input(prompt)
+        finally:
+            answered()
 
     def _input(self, prompt: str) -> str:
         with interrupts_raised():

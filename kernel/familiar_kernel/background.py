@@ -110,6 +110,7 @@ class Waiting:
         task: whose it is.
         call: the call that waits for an answer.
         what: what is asked.
+        answered: calls off that the person is told of it.
         display: the display id under which it shows.
     """
 
@@ -117,6 +118,7 @@ class Waiting:
     task: BackgroundTurn
     call: Call
     what: Request | Questions
+    answered: Callable[[], None]
     display: str = ""
 
 
@@ -335,7 +337,8 @@ class BackgroundTurns:
         else:
             what = Questions(call.arguments.get("questions"))
         self._asked += 1
-        waiting = Waiting(self._asked, task, call, what)
+        answered = self._kernel.alerts.asked(task._turn, what, call.id)
+        waiting = Waiting(self._asked, task, call, what, answered)
         waiting.display = task._outputs.aside(_with_advice(what, self._asked))
         self._waiting.append(waiting)
         return True
@@ -346,6 +349,7 @@ class BackgroundTurns:
             if waiting not in self._waiting:
                 return False
             self._waiting.remove(waiting)
+        waiting.answered()
         waiting.task._outputs.change_aside(waiting.display, waiting.what.decided(how))
         return True
 

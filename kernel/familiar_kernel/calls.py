@@ -117,9 +117,9 @@ class CallServer:
 
     def _other(self, turn: Turn, call: Call, outputs: CellOutputs | None) -> tuple[Content, bool]:
         if call.name == PERMISSION:
-            return self._permission(Request.of(call), outputs)
+            return self._permission(turn, Request.of(call), outputs)
         if call.name == QUESTION:
-            return self._question(Questions(call.arguments.get("questions")), outputs)
+            return self._question(turn, Questions(call.arguments.get("questions")), outputs)
         if call.name == "run_python":
             told = "Code runs only for a prompt in a cell, not for one in a thread of its own."
             return _text(told), True
@@ -133,13 +133,15 @@ class CallServer:
 
     # -- the person --
 
-    def _permission(self, request: Request, outputs: CellOutputs | None) -> tuple[Content, bool]:
+    def _permission(
+        self, turn: Turn, request: Request, outputs: CellOutputs | None
+    ) -> tuple[Content, bool]:
         decision = self.decided_already(request)
         if decision is None and not self._asker.possible:
             decision = Decision(False, "nobody to ask")
         if decision is None:
             try:
-                decision = self._asker.permission(request, outputs)
+                decision = self._asker.permission(turn, request, outputs)
             except CodeStopped:
                 self._record(request, Decision(False, "interrupted"))
                 raise
@@ -177,12 +179,14 @@ class CallServer:
         request = Request(used.tool, used.input)
         self._record(request, Decision(True, how_unasked(used.tool, used.mode)))
 
-    def _question(self, questions: Questions, outputs: CellOutputs | None) -> tuple[Content, bool]:
+    def _question(
+        self, turn: Turn, questions: Questions, outputs: CellOutputs | None
+    ) -> tuple[Content, bool]:
         if not questions.questions:
             return _text("There was no question in it."), True
         if not self._asker.possible:
             return _text(NOBODY), True
-        answers = self._asker.answers(questions, outputs)
+        answers = self._asker.answers(turn, questions, outputs)
         if not answers:
             return _text(NO_ANSWER), True
         return _text(json.dumps(answers)), False

@@ -18,8 +18,10 @@ from ipykernel.ipkernel import IPythonKernel
 from traitlets import Bool, Instance, List, Type, Unicode, default
 
 from . import commands
+from .alerts import Alerts
 from .familiar.errors import TroubleError
 from .familiar.familiar import Familiar, whole_characters
+from .notifications import Notifications
 from .outputs import OutputWatch
 from .permissions import Permissions
 from .prompts import Prompts
@@ -38,6 +40,7 @@ class FamiliarKernel(IPythonKernel):
     shell_class = Type(FamiliarShell)
     familiar = Instance(Familiar)
     permissions = Instance(Permissions)
+    notifications = Instance(Notifications)
     configuration_faults = List(
         Unicode(), help="What was wrong in the configuration and is not used."
     )
@@ -54,6 +57,10 @@ class FamiliarKernel(IPythonKernel):
     def _default_familiar(self) -> Familiar:
         return Familiar(parent=self)
 
+    @default("notifications")
+    def _default_notifications(self) -> Notifications:
+        return Notifications(parent=self)
+
     @default("permissions")
     def _default_permissions(self) -> Permissions:
         return Permissions(parent=self)
@@ -64,6 +71,8 @@ class FamiliarKernel(IPythonKernel):
         self.familiar.permission_mode = self.permissions.cli_mode
         self.shell.familiar = Prompts(self, self.familiar)
         self.shell.familiar.enter_namespace()
+        self.alerts = Alerts(self)
+        self.familiar.on_finished = self.alerts.ended
         self.familiar.on_tool_used = self.shell.familiar.note_use
         commands.register(self)
 
@@ -85,6 +94,7 @@ class FamiliarKernel(IPythonKernel):
     def do_shutdown(self, restart: bool) -> dict[str, Any]:  # type: ignore[override]
         """Let the familiar go, then shut down as any kernel."""
         self.familiar.close()
+        self.notifications.close()
         reply: dict[str, Any] = super().do_shutdown(restart)
         return reply
 

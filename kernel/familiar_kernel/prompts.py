@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 import threading
@@ -23,6 +22,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.error import UsageError
 from jupyter_core.paths import jupyter_data_dir
 
+from . import notebook_place
 from .asking import Asker
 from .background import BackgroundTurn, BackgroundTurns
 from .calls import CallServer
@@ -86,7 +86,7 @@ class Prompts:
     @property
     def notebook(self) -> str:
         """The notebook's path, as far as its server has told; else empty."""
-        return os.environ.get("JPY_SESSION_NAME", "")
+        return notebook_place.notebook()
 
     # -- the ways to talk --
 

@@ -534,6 +534,28 @@ def test_an_answer_grows_while_other_cells_run(open_notebook: Open, theme: str) 
     _shoot(notebook.page, f"background-{name}-after")
 
 
+def test_a_person_who_is_needed_is_told(open_notebook: Open) -> None:
+    need("jupyterlab_notifications_extension")
+    notebook = open_notebook(
+        "get_ipython().kernel.notifications.after = 1",
+        "%claude_notify",
+        "%claude_notify test",
+        "%claude --bg sort my numbers",
+    )
+    notebook.run(0)
+    expect(notebook.run(1)).to_contain_text("its server is known")
+    link = notebook.output(1).get_by_role("link", name="Where a notice leads")
+    expect(link).to_have_attribute("href", re.compile(r"/lab/tree/test_a_person[^%\\]*\.ipynb$"))
+    expect(notebook.run(2)).to_contain_text("sent")
+    toasts = notebook.page.locator(".Toastify__toast")
+    expect(toasts.filter(has_text="This is a test")).to_be_visible()
+    notebook.run(3)
+    asked = toasts.filter(has_text="Claude asks to use run_python")
+    expect(asked).to_be_visible(timeout=60_000)
+    expect(asked).to_contain_text("numbers.sort()")
+    _shoot(notebook.page, "notified")
+
+
 def _shoot(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png")

@@ -133,9 +133,7 @@ def test_what_is_named_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     made = generator()
     settings = {
-        f"{owner.__name__}.{name}"
-        for owner in made.OWNERS
-        for name in made.own_settings(owner)
+        f"{owner.__name__}.{name}" for owner in made.OWNERS for name in made.own_settings(owner)
     }
     classes = "|".join(owner.__name__ for owner in made.OWNERS)
     named = set(re.findall(rf"\b(?:{classes})\.[a-z]\w*", text))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from familiar_kernel import notebook_place
+
 from .showing import show, table, usage_error
 
 if TYPE_CHECKING:
@@ -16,7 +18,11 @@ def notify(kernel: FamiliarKernel, rest: str) -> None:
     if rest not in ("", "test"):
         raise usage_error(f"%claude_notify takes test, or nothing, not {rest!r}")
     if not rest:
-        show(kernel, *table(notifications.describe(), ("Notifications", "")))
+        plain, markdown = table(notifications.describe(), ("Notifications", ""))
+        if url := notebook_place.link():
+            plain += f"\n\nA notice leads to {url}"
+            markdown += f"\n\n[Where a notice leads](<{url}>)"
+        show(kernel, plain, markdown)
         return
     outcomes = notifications.test()
     if not outcomes:

@@ -72,6 +72,8 @@ class Familiar(Chosen):
         """Why the host could not connect, until it can."""
         self.on_tool_used: Callable[[ToolUsed], None] = lambda used: None
         """Called in the link's thread with each use of a tool that nobody was asked about."""
+        self.on_finished: Callable[[Turn, TurnFinished], None] = lambda turn, finished: None
+        """Called with each turn that has ended, in whichever thread ended it."""
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._link: Link | None = None
@@ -254,6 +256,10 @@ class Familiar(Chosen):
                 return  # it was ended here already, because the host was late
             self.finished.append(finished)
         show(turn, finished)
+        try:
+            self.on_finished(turn, finished)
+        except Exception:
+            log.exception("the end of a turn could not be told")
         turn.done.set_result(finished)
         turn.inbox.put(None)
 
