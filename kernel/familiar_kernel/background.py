@@ -32,6 +32,7 @@ from .questions import Questions
 if TYPE_CHECKING:
     from .answer.record import Answer
     from .kernel import FamiliarKernel
+    from .namespace.local import Moment
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class BackgroundTurn:
         self,
         turn: Turn,
         outputs: CellOutputs,
-        moment: int,
+        moment: Moment,
         answer: Callable[[], Answer],
         stop: Callable[[], None],
     ) -> None:
@@ -157,7 +158,7 @@ class BackgroundTurns:
     # -- a turn's life --
 
     def add(
-        self, turn: Turn, outputs: CellOutputs, moment: int, answer: Callable[[], Answer]
+        self, turn: Turn, outputs: CellOutputs, moment: Moment, answer: Callable[[], Answer]
     ) -> BackgroundTurn:
         """Take a turn that has begun.
 

@@ -22,7 +22,7 @@ from .questions import Questions
 
 if TYPE_CHECKING:
     from .kernel import FamiliarKernel
-    from .namespace.local import LocalNamespace
+    from .namespace.local import LocalNamespace, Moment
     from .namespace.reading import Content
 
 _serving: ContextVar[bool] = ContextVar("familiar_serving", default=False)
@@ -46,11 +46,11 @@ class CallServer:
 
     # -- what a turn is told --
 
-    def moment(self) -> int:
+    def moment(self) -> Moment:
         """Return what there is now, for :meth:`told`."""
         return self._namespace.moment()
 
-    def told(self, moment: int | None = None) -> None:
+    def told(self, moment: Moment | None = None) -> None:
         """Remember that Claude has seen, or could have, what there was at a moment; None is now."""
         self._namespace.mark(moment)
 

@@ -126,6 +126,17 @@ def test_claudes_tools_are_there_from_the_first_turn(fresh: Kernel, endpoint: En
     assert "mcp__notebook__" not in json.dumps(endpoint.last["messages"])
 
 
+def test_claude_looks_at_a_plot(fresh: Kernel, endpoint: Endpoint) -> None:
+    fresh.run("import matplotlib.pyplot as plt; figure, axes = plt.subplots(); axes.plot([1, 2])")
+    for expression in ("figure", "axes"):
+        fresh.run(f"%claude look at {expression}", allow_stdin=False)
+        (result,) = endpoint.last["messages"][-1]["content"]
+        assert '"media_type": "image/png"' in json.dumps(result)
+        assert "matplotlib" in json.dumps(result)
+    fresh.run("plain = 7")
+    assert "has no picture" in fresh.run("%claude look at plain", allow_stdin=False).text()
+
+
 def test_pictures_reach_claude(fresh: Kernel, endpoint: Endpoint) -> None:
     encoded = (
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"

@@ -25,6 +25,8 @@ KERNEL_NEEDS = {
     "ipykernel", "IPython", "jupyter_client", "jupyter_core", "zmq", "traitlets", "tornado", "comm",
 }  # fmt: skip
 """Besides the standard library, all that the kernel's own process may load."""
+THE_PERSONS_OWN = {"PIL", "cairosvg", "matplotlib"}
+"""What is imported to look at the person's data, where they have it, and done without elsewhere."""
 NOT_IN_THE_KERNEL = {
     SDK,
     "mcp",
@@ -172,7 +174,7 @@ def test_only_the_host_imports_the_sdk() -> None:
 def test_the_kernels_process_imports_only_what_a_kernel_needs() -> None:
     kernel = reachable(f"{ROOT}.__main__")
     assert {f"{ROOT}.kernel", f"{ROOT}.shell", f"{ROOT}.familiar.link"} <= kernel
-    allowed = KERNEL_NEEDS | {ROOT} | set(sys.stdlib_module_names)
+    allowed = KERNEL_NEEDS | THE_PERSONS_OWN | {ROOT} | set(sys.stdlib_module_names)
     wrong = {
         name: others
         for name in kernel

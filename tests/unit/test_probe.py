@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import collections
 import contextlib
 import datetime
@@ -23,8 +24,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from familiar_kernel.namespace import probe
-from familiar_kernel.namespace.probe import MAX_TEXT, Probe, ProbeError, fingerprint
+from familiar_kernel.namespace.probe import MAX_TEXT, Probe, ProbeError, errors, fingerprint, guard
+from familiar_kernel.namespace.probe.source import MODULES, source
 
 
 def looking(**variables: Any) -> Probe:
@@ -430,7 +431,7 @@ def test_no_code_of_others_stops_a_look(name: str) -> None:
         began = time.monotonic()
         found.mark()
         told = look()
-        assert time.monotonic() - began < 2 * probe.TOTAL_SECONDS + 1
+        assert time.monotonic() - began < 2 * guard.TOTAL_SECONDS + 1
         assert len(told.encode()) <= 4 * MAX_TEXT
 
 
@@ -574,26 +575,64 @@ def test_frames_are_in_the_order_of_a_traceback_and_all_have_room() -> None:
         told = looking().last_error(err)
     assert len(told) <= MAX_TEXT
     assert "cut here" not in told
-    assert told.count("in deep:") == probe.FRAMES
+    assert told.count("in deep:") == errors.FRAMES
     assert told.index("depth: int = 7") < told.index("depth: int = 0")
     assert looking().last_error(Hides("x")).endswith("Hides: x")
 
 
-# -- as one file ---------------------------------------------------------------------------------
+# -- as one text ---------------------------------------------------------------------------------
 
 
 def test_its_source_runs_where_nothing_of_ours_is() -> None:
-    source = Path(probe.__file__).read_text()
     code = (
         "import sys; held = {'__name__': 'probe'}; exec(sys.stdin.read(), held)\n"
-        "told = held['Probe'](lambda: {'x': [1]}, set).variables()\n"
+        "looking = held['Probe'](lambda: {'x': [1], 'f': 1 / 3}, set)\n"
+        "told = looking.variables('x') + looking.describe('x'); looking.mark()\n"
+        "try: 1 / 0\nexcept ZeroDivisionError as err: assert 'ZeroDiv' in looking.last_error(err)\n"
+        "try: looking.picture('x')\n"
+        "except held['ProbeError'] as err: assert 'no picture' in str(err)\n"
         "assert 'familiar_kernel' not in sys.modules and 'numpy' not in sys.modules\n"
         "print(told)"
     )
     ran = subprocess.run(
-        [sys.executable, "-I", "-c", code], input=source, capture_output=True, text=True, check=True
+        [sys.executable, "-I", "-S", "-c", code],
+        input=source(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert ran.stdout == "x: list of 1 items = [1]\n"
+    assert ran.stdout.startswith("x: list of 1 items = [1]")
+
+
+def test_no_name_stands_for_two_things_in_it() -> None:
+    names: list[str] = []
+    for module in MODULES:
+        path = Path(guard.__file__).with_name(f"{module}.py")
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.append(node.name)
+            elif isinstance(node, ast.Assign):
+                names += [t.id for t in node.targets if isinstance(t, ast.Name)]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_a_thousand_frames_are_marked_quickly() -> None:
+    frame = pd.DataFrame({"a": range(500), "b": 0.5, "c": "text", "d": pd.Categorical(["u"] * 500)})
+    frames = {f"frame{n}": frame.copy() for n in range(1000)}
+    looking = Probe(lambda: frames, set)
+    looking.mark()
+    began = time.process_time()
+    looking.mark()
+    assert time.process_time() - began < 0.2  # it was 0.46
+    frames["frame7"].loc[0, "b"] = 1.5
+    frames["frame8"].loc[0, "c"] = "other"
+    frames["frame9"]["d"] = frames["frame9"]["d"].astype(str)
+    told = looking.changes()
+    assert [name for name in ("frame7", "frame8", "frame9", "frame10") if f"{name}:" in told] == [
+        "frame7",
+        "frame8",
+        "frame9",
+    ]
 
 
 # -- speed and memory ------------------------------------------------------------------------------
@@ -668,4 +707,4 @@ def test_one_answer_is_bounded() -> None:
     assert len(wide.variables()) <= MAX_TEXT
     big = looking(d={("k" * 500, n): "v" * 500 for n in range(1000)})
     assert len(big.describe("d")) <= MAX_TEXT
-    assert probe.SHORT < 100
+    assert guard.SHORT < 100

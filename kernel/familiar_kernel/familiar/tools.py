@@ -84,6 +84,20 @@ TOOLS = (
         {"page": _PAGE},
     ),
     ToolSpec(
+        "look_at_picture",
+        True,
+        "Look at a plot or an image: a matplotlib figure or axes, an image, an array of pixels, or "
+        "whatever shows itself as a picture, by its expression; or the pictures that a cell "
+        "showed, by its number. Large ones are scaled down.",
+        {
+            "expression": {
+                "type": "string",
+                "description": "A name with attributes and constant subscripts; no calls.",
+            },
+            "number": {"type": "integer", "description": "A cell's execution count."},
+        },
+    ),
+    ToolSpec(
         "run_python",
         False,
         "Run Python in the person's notebook, with their variables, as a cell of theirs would: "

@@ -14,8 +14,10 @@ from .probe import Probe, ProbeError
 from .reading import Content, text_block
 
 if TYPE_CHECKING:
-    from familiar_kernel.cell_log import CellLog
+    from familiar_kernel.cell_log import CellLog, LoggedCell
 
+Moment = tuple[int, dict[str, object]]
+"""What there was at a time: how many cells had begun, and what stands for the variables."""
 NO_AWAIT = (
     "Top-level await works only where the prompt is a whole cell, and not in ask() or among code. "
     "Write the code without it."
@@ -42,6 +44,7 @@ class LocalNamespace:
             "describe_variable": self._describe,
             "read_cells": self._read_cells,
             "last_error": self._last_error,
+            "look_at_picture": self._look_at_picture,
             "propose_cell": self._propose,
         }
 
@@ -79,15 +82,15 @@ class LocalNamespace:
         went_well = await execution.run_awaiting(self._shell, code)
         return self._ran(seen, went_well), not went_well
 
-    def moment(self) -> int:
+    def moment(self) -> Moment:
         """Return what there is now, for a later :meth:`mark`."""
-        return self._log.begun
+        return self._log.begun, self._probe.moment()
 
-    def mark(self, moment: int | None = None) -> None:
+    def mark(self, moment: Moment | None = None) -> None:
         """Remember cells and variables as they are now, or were at a moment: what has come since is
         new."""
-        self._probe.mark()
-        self._seen_cells = self._log.begun if moment is None else moment
+        self._seen_cells, variables = moment or self.moment()
+        self._probe.mark(variables)
 
     def last_failure(self) -> str:
         """Return how the latest cell of the person's failed, in one line; empty where it did
@@ -158,12 +161,24 @@ class LocalNamespace:
         cells = self._log.cells()
         if number is None:
             return reading.cells_content(cells, page)
+        return reading.cell_content(self._numbered(number))
+
+    def _numbered(self, number: int) -> LoggedCell:
+        cells = self._log.cells()
         chosen = [cell for cell in cells if cell.number == number]
         if not chosen:
             numbers = [cell.number for cell in cells]
             known = f"{numbers[0]} to {numbers[-1]}" if numbers else "none"
             raise ValueError(f"There is no cell In [{number}] in the log; it has {known}.")
-        return reading.cell_content(chosen[-1])
+        return chosen[-1]
+
+    def _look_at_picture(self, expression: str = "", number: int | None = None) -> Content:
+        if expression:
+            return reading.picture_content(self._probe.picture(expression))
+        if number is None:
+            raise ValueError("Say of what: an expression, or the number of a cell.")
+        found = reading.pictures(self._numbered(number).outputs())
+        return found or [text_block(f"The cell In [{number}] shows no picture.")]
 
     def _propose(self, code: str) -> Content:
         self._shell.set_next_input(code)

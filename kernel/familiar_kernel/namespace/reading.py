@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from familiar_kernel.cell_log import LoggedCell, Output
 
+from .probe.guard import ProbeError
+from .probe.pictures import Picture, fitted
+
 MAX_TEXT = 20_000
 """Characters of one reading."""
 MAX_OUTPUT = 8_000
 """Characters of one cell's output, where several cells are read."""
 MAX_PICTURES = 4
-MAX_PICTURE = 3_000_000
-"""Characters of a picture's base64: an endpoint refuses pictures of more than 5 MB."""
-_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+_DRAWING = "image/svg+xml"
+_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", _DRAWING)
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _CARRIAGE = re.compile(r"[^\n]*\r(?!\n|$)")
 
@@ -61,19 +64,37 @@ def _shown(data: dict[str, Any]) -> str:
 
 
 def pictures(outputs: Iterable[Output]) -> Content:
-    """Return the pictures among outputs, the latest few of those that are not too large."""
-    found = []
+    """Return the latest few pictures among outputs, scaled down where they are large."""
+    found: Content = []
     for _, content in outputs:
         data = content.get("data") or {}
         for mime in _PICTURES:
             if isinstance(data.get(mime), str):
-                encoded = "".join(data[mime].split())
-                if len(encoded) > MAX_PICTURE:
-                    found.append(text_block(f"[{mime} of {len(encoded):,} characters: too large]"))
-                else:
-                    found.append({"type": "image", "data": encoded, "mimeType": mime})
+                found.append(_picture(data[mime], mime))
                 break
     return found[-MAX_PICTURES:]
+
+
+def _picture(data: str, mime: str) -> dict[str, Any]:
+    """Return a picture of an output, or in its place why there is none."""
+    try:
+        raw = data.encode() if mime == _DRAWING else base64.b64decode("".join(data.split()))
+        return _block(fitted(raw, mime, "an output"))
+    except (ProbeError, ValueError) as err:
+        return text_block(f"[{err}]")
+
+
+def picture_content(picture: Picture) -> Content:
+    """Return a picture, and what it is of."""
+    if picture.mime == _DRAWING:
+        return [text_block(f"{picture.told}:\n{picture.data.decode()}")]
+    return [text_block(picture.told), _block(picture)]
+
+
+def _block(picture: Picture) -> dict[str, Any]:
+    if picture.mime == _DRAWING:
+        return text_block(picture.data.decode())
+    return {"type": "image", "data": picture.base64, "mimeType": picture.mime}
 
 
 def run_content(outputs: list[Output], dropped: int, went_well: bool) -> Content:
