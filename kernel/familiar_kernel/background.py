@@ -313,9 +313,10 @@ class BackgroundTurns:
                 yield task._turn, outputs
             finally:
                 self._handed.discard(call.id)
-                for waiting in self.waiting():
-                    if waiting.call.id == call.id:
-                        self._settle(waiting, "was answered in a later cell")
+            # Not where the question was interrupted: then it waits on.
+            for waiting in self.waiting():
+                if waiting.call.id == call.id:
+                    self._settle(waiting, "was answered in a later cell")
         else:
             try:
                 with self._acting_for(task):

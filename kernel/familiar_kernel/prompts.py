@@ -84,6 +84,11 @@ class Prompts:
         shell.user_ns_hidden.update(names)
 
     @property
+    def serving(self) -> bool:
+        """Whether the code that runs here is Claude's own."""
+        return self._calls.serving
+
+    @property
     def notebook(self) -> str:
         """The notebook's path, as far as its server has told; else empty."""
         return notebook_place.notebook()

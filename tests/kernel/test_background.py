@@ -167,6 +167,26 @@ def test_a_prompt_among_code_serves_it_too(busy: Kernel) -> None:
     assert "served again" in final(busy, request)
 
 
+def test_a_question_for_it_that_is_interrupted_waits_on(busy: Kernel) -> None:
+    request = begun(busy, "%claude --bg run print('still asked')")
+    number = number_of(busy)
+    asked = busy.execute("%claude hello", allow_stdin=True)
+    busy.client.get_stdin_msg(timeout=CELL_TIMEOUT)
+    busy.interrupt()
+    assert busy.collect(asked).status == "error"
+    assert "print('still asked')" in busy.run("%claude_allow").text()
+    busy.run(f"%claude_allow {number}")
+    assert "It said: still asked" in final(busy, request)
+
+
+def test_claudes_code_cannot_allow_itself_anything(busy: Kernel) -> None:
+    for line in ("%claude_permissions bypass", "%claude_allow 1 always"):
+        request = begun(busy, f"%claude --bg run {line}")
+        busy.run(f"%claude_allow {number_of(busy)}")
+        assert "Claude's own code cannot use" in final(busy, request)
+    assert "ask" in busy.run("%claude_permissions").text().splitlines()[0]
+
+
 def test_its_code_can_be_interrupted_while_no_cell_runs(busy: Kernel) -> None:
     request = begun(
         busy, "%claude --bg run import time; print('going', flush=True); time.sleep(60)"

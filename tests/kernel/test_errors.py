@@ -337,5 +337,5 @@ def test_a_budget_that_is_used_up(start_kernel: StartKernel) -> None:
         outcomes = [kernel.run("%claude hello", timeout=60) for _ in range(2)]
         told = failed(outcomes[-1])
         assert "budget" in told
-        assert "max_budget_usd" in told
+        assert "%claude_budget" in told
         assert kernel.run("1 + 1").text() == "2"

@@ -3,6 +3,7 @@ cost."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,10 +149,19 @@ def test_a_budget_refuses_the_turn_that_would_pass_it(tmp_path: Path, endpoint: 
 
 def test_the_budget_holds_while_a_turn_goes_on(tmp_path: Path, endpoint: Endpoint) -> None:
     with starts(tmp_path / "home", endpoint) as kernel:
+        events = tmp_path / "events"
+        kernel.run(
+            "n = get_ipython().kernel.notifications; n.after = 0\n"
+            f"n.command = ['sh', '-c', 'cat >> {events}']"
+        )
         kernel.run("%claude_budget 0.0001")
         first = kernel.run("%claude list")  # its second request would be beyond the budget
         second = kernel.run("%claude hello")
         assert "budget" in (first.told + second.told)
+        deadline = time.monotonic() + 20
+        while not events.exists() or '"budget"' not in events.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         assert second.status == "error"
         assert kernel.run("%claude_budget none").status == "ok"
         assert kernel.run("%claude hello").text().startswith("Hello.")

@@ -12,6 +12,12 @@ from hypothesis import strategies as st
 from familiar_kernel.cell_log import CELL_SIZE, CELLS_KEPT, TOTAL_SIZE, CellLog
 from familiar_kernel.namespace import reading
 
+PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
+    "rkJggg=="
+)
+"""One pixel."""
+
 
 def begin(log: CellLog, name: str, code: str = "1", number: int = 1) -> None:
     note(log, name, "execute_input", {"code": code, "execution_count": number})
@@ -87,22 +93,25 @@ def test_what_terminals_show_is_what_is_read() -> None:
     outputs = [
         reading.Output("stream", {"text": "10%\r 50%\r100%\n\x1b[31mred\x1b[0m\r\n"}),
         reading.Output("error", {"traceback": ["\x1b[0;31mValueError\x1b[0m: x"]}),
-        reading.Output("display_data", {"data": {"image/png": "AAAA"}}),
+        reading.Output("display_data", {"data": {"image/png": PNG}}),
         reading.Output("display_data", {"data": {"image/svg+xml": "<svg/>"}}),
         reading.Output("display_data", {"data": {}}),
     ]
     text = reading.outputs_text(outputs)
     assert text == "100%\nred\r\nValueError: x\n[image/png]\n<svg/> [image/svg+xml]\n[nothing]"
-    assert reading.pictures(outputs) == [{"type": "image", "data": "AAAA", "mimeType": "image/png"}]
+    assert reading.pictures(outputs) == [
+        {"type": "image", "data": PNG, "mimeType": "image/png"},
+        {"type": "text", "text": "<svg/>"},
+    ]
 
 
 def test_pictures_are_bounded() -> None:
-    large = reading.Output("display_data", {"data": {"image/png": "A" * 4_000_000}})
-    small = reading.Output("display_data", {"data": {"image/png": "A\nA"}})
-    blocks = reading.pictures([small, large, *[small] * 5])
+    broken = reading.Output("display_data", {"data": {"image/png": "A" * 4_000_000}})
+    small = reading.Output("display_data", {"data": {"image/png": f"{PNG[:9]}\n{PNG[9:]}"}})
+    blocks = reading.pictures([small, broken, *[small] * 5])
     assert len(blocks) == reading.MAX_PICTURES
-    assert "too large" in reading.pictures([large])[0]["text"]
-    assert blocks[0]["data"] == "AA"
+    assert "are no PNG" in reading.pictures([broken])[0]["text"]
+    assert blocks[0]["data"] == PNG
 
 
 @given(st.text(max_size=300), st.integers(0, 200))

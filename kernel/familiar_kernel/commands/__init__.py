@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import UsageError
+
 from .table import COMMANDS, Command, usage_text
 
 if TYPE_CHECKING:
@@ -42,6 +44,9 @@ def register(kernel: FamiliarKernel) -> None:
 
     def magic(command: Command) -> Callable[[str], None]:
         def run(line: str) -> None:
+            if shell.familiar.serving:
+                # Least of all may it allow what it asks for itself.
+                raise UsageError(f"Claude's own code cannot use %{command.name}")
             command.action(kernel, line.strip())
 
         run.__doc__ = command.help

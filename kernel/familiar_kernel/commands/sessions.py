@@ -50,6 +50,8 @@ def fork(kernel: FamiliarKernel, rest: str) -> None:
     familiar = kernel.familiar
     if not rest and not familiar.number:
         raise usage_error("there is nothing to copy yet: this session has had no turn")
+    if familiar.turns() and not rest:
+        raise usage_error("a turn is under way; wait for it, or end it with %claude_stop")
     source = _chosen(kernel, rest).id if rest else familiar.session_id
     told = _told(kernel, "fork", session_id=source)
     _go_on(kernel, told["session_id"], f"A copy of {source[:8]}", same_kernel=not rest)

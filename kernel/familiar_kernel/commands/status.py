@@ -72,11 +72,21 @@ def status(kernel: FamiliarKernel, rest: str) -> None:
         ("claude-agent-sdk", str(told.get("sdk") or familiar.facts.get("sdk") or "unknown")),
         ("Context used", _context_text(context)),
         ("Tokens so far", f"{tokens_in:,} in, {tokens_out:,} out"),
-        ("Cost so far", f"${sum(f.cost_usd or 0 for f in finished):.4f}"),
+        ("Cost so far", f"${familiar.spent:.4f}"),
         ("Host's memory", f"{told['memory'] / 1e6:.0f} MB" if told.get("memory") else "unknown"),
     ]
     if familiar.effort:
         rows.insert(5, ("Effort", familiar.effort))
+    if familiar.budget_left is not None:
+        rows.append(
+            ("Budget", f"${familiar.budget_left:.4f} left of ${familiar.max_budget_usd:.2f}")
+        )
+    under_way = ", ".join(str(turn.prompt.number) for turn in familiar.turns())
+    if under_way:
+        rows.append(("Turns under way", under_way))
+    if waiting := kernel.shell.familiar.background.waiting():
+        numbers = ", ".join(str(request.number) for request in waiting)
+        rows.append(("Waiting for you", f"request {numbers}: %claude_allow"))
     if familiar.rehearsal:
         rows.append(("Rehearsal", "a script answers, not Claude"))
     if familiar.trouble is not None:

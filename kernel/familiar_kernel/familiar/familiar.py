@@ -74,6 +74,9 @@ class Familiar(Chosen):
         """Called in the link's thread with each use of a tool that nobody was asked about."""
         self.on_finished: Callable[[Turn, TurnFinished], None] = lambda turn, finished: None
         """Called with each turn that has ended, in whichever thread ended it."""
+        self._directory = _existing_directory()
+        """Where hosts run. The same for all: the CLI keeps sessions by directory, and would not
+        find this one again after an os.chdir() of the user's."""
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._link: Link | None = None
@@ -126,6 +129,8 @@ class Familiar(Chosen):
             if self._closed:
                 raise errors.TroubleError(Trouble("closed", "The kernel is shutting down."))
             if self._link is None or not self._link.alive:
+                if not os.path.isdir(self._directory):
+                    self._directory = _existing_directory()
                 self._link_started = time.monotonic()
                 self._idle_since = self._link_started
                 self._link = Link(
@@ -138,7 +143,7 @@ class Familiar(Chosen):
                     on_end=self._on_end,
                     on_wake=self._on_wake,
                     python=self.host_python or sys.executable,
-                    cwd=_existing_directory(),
+                    cwd=self._directory,
                 )
             return self._link
 

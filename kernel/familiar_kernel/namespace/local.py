@@ -89,8 +89,10 @@ class LocalNamespace:
     def mark(self, moment: Moment | None = None) -> None:
         """Remember cells and variables as they are now, or were at a moment: what has come since is
         new."""
-        self._seen_cells, variables = moment or self.moment()
-        self._probe.mark(variables)
+        seen, variables = moment or self.moment()
+        if seen >= self._seen_cells:  # else a later turn has been told more
+            self._seen_cells = seen
+            self._probe.mark(variables)
 
     def last_failure(self) -> str:
         """Return how the latest cell of the person's failed, in one line; empty where it did

@@ -64,7 +64,7 @@ def picture_of(value: Any, guard: Guard) -> Picture:
     if family_of(value) == "torch.Tensor":
         return _of_array(value.detach().cpu().numpy())
     if isinstance(value, bytes | bytearray):
-        return fitted(bytes(value), _type_of(bytes(value)), f"{len(value):,} bytes")
+        return fitted(bytes(value), "", f"{len(value):,} bytes")
     if figure := _figure_of(value):
         return guard.call(lambda: _of_figure(figure, told), "to draw it")  # type: ignore[no-any-return]
     if _is_of("PIL.Image", "Image", value):
@@ -132,7 +132,7 @@ def fitted(data: bytes, mime: str, told: str) -> Picture:
 
     Args:
         data: the picture, or a drawing's text.
-        mime: its type.
+        mime: what it is said to be; only of a drawing that counts.
         told: what it is of.
 
     Raises:
@@ -140,10 +140,14 @@ def fitted(data: bytes, mime: str, told: str) -> Picture:
     """
     if mime == "image/svg+xml":
         return _drawing(data, told)
+    # By what it is and not by what it is called: an endpoint refuses the whole conversation that
+    # holds a picture of another type than was said.
+    mime = _type_of(data)
     if not mime:
         raise ProbeError("These bytes are no PNG, JPEG, GIF or WebP.")
     side = max(_size_of_png(data) or (0, 0)) if mime == "image/png" else 0
     if len(data) <= MAX_BYTES and side <= MAX_SIDE and (side or mime != "image/png"):
+        _verify(data)
         return Picture(mime, data, f"{told}, {mime}, {len(data):,} bytes")
     library = _pillow()
     if library is None:
@@ -158,8 +162,24 @@ def fitted(data: bytes, mime: str, told: str) -> Picture:
         raise ProbeError(f"The picture cannot be read: {type(err).__name__}") from None
 
 
+def _verify(data: bytes) -> None:
+    """Refuse a picture that is broken, where the notebook has loaded what can tell.
+
+    Raises:
+        ProbeError: it is broken.
+    """
+    library = sys.modules.get("PIL.Image")
+    if library is None:
+        return
+    try:
+        library.open(io.BytesIO(data)).verify()
+    except Exception as err:  # Pillow raises what the format's reader raises, SyntaxError among it
+        raise ProbeError(f"The picture cannot be read: {type(err).__name__}") from None
+
+
 def _type_of(data: bytes) -> str:
-    return next((mime for begin, mime in _BEGINNINGS if data.startswith(begin)), "")
+    mime = next((mime for begin, mime in _BEGINNINGS if data.startswith(begin)), "")
+    return "" if mime == "image/webp" and data[8:12] != b"WEBP" else mime
 
 
 def _size_of_png(data: bytes) -> tuple[int, int] | None:
