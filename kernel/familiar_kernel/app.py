@@ -7,7 +7,6 @@ costs that setting and not the kernel. What was dropped is logged, and the banne
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -104,6 +103,8 @@ def _wrong(trait: Any, blank: HasTraits, value: Any) -> str:
 
 
 def _unknown(section: str, name: str, known: Iterable[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, list(known), 1)
     hint = f"; did you mean {section}.{near[0]}?" if near else "."
     return f"The setting {section}.{name} is not known{hint}"

@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .calls import ASKING, CallServer
@@ -102,7 +101,6 @@ class BackgroundTurn:
         return f"<BackgroundTurn {self.number}: {words!r}, {self.state}>"
 
 
-@dataclass(eq=False)
 class Waiting:
     """Something that a turn needs of the person.
 
@@ -115,12 +113,20 @@ class Waiting:
         display: the display id under which it shows.
     """
 
-    number: int
-    task: BackgroundTurn
-    call: Call
-    what: Request | Questions
-    answered: Callable[[], None]
-    display: str = ""
+    def __init__(
+        self,
+        number: int,
+        task: BackgroundTurn,
+        call: Call,
+        what: Request | Questions,
+        answered: Callable[[], None],
+    ) -> None:
+        self.number = number
+        self.task = task
+        self.call = call
+        self.what = what
+        self.answered = answered
+        self.display = ""
 
 
 class BackgroundTurns:

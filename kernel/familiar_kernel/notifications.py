@@ -8,13 +8,16 @@ list.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -31,6 +34,11 @@ Kind = Literal["permission", "question", "finished", "failed", "budget"]
 KINDS: tuple[Kind, ...] = ("permission", "question", "finished", "failed", "budget")
 _GRACE = 5.0
 """Seconds beyond ``timeout`` after which the process that sends is ended."""
+_HANDING_OVER = 1.0
+"""Seconds that the end of a kernel waits, at most, for notices that are about to leave it. It takes
+milliseconds; without, the last turn of a notebook that runs unattended would be told to nobody."""
+_LONGEST_TITLE, _LONGEST_TEXT = 120, 2000
+"""Characters."""
 
 
 class Event(NamedTuple):
@@ -106,6 +114,8 @@ class Notifications(Configurable):
         self._lock = threading.Lock()
         self._told: set[tuple[str, int, Kind, str]] = set()
         self._timers: set[threading.Timer] = set()
+        self._leaving: set[threading.Event] = set()
+        """For each notice that a process does not have yet: set once it has."""
         self._no_centre = False
         """Whether JupyterLab's server has said that it knows no notifications."""
         self._closed = False
@@ -140,14 +150,22 @@ class Notifications(Configurable):
         timer.daemon = True
         timer.name = "familiar-notice"
         self._timers.add(timer)
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError as err:  # no more threads
+            self._timers.discard(timer)
+            log.warning("could not wait to tell of %s: %s", event.kind, err)
         return call_off
 
     def close(self) -> None:
-        """Tell nothing more. What is being sent goes on, for at most ``timeout`` seconds."""
+        """Tell nothing more. What is being sent goes on without this process, for at most
+        ``timeout`` seconds."""
         self._closed = True
         for timer in list(self._timers):
             timer.cancel()
+        until = time.monotonic() + _HANDING_OVER
+        for left in list(self._leaving):
+            left.wait(max(0.0, until - time.monotonic()))
 
     def _tell(self, event: Event) -> None:
         with self._lock:
@@ -155,13 +173,26 @@ class Notifications(Configurable):
             if same in self._told or event.kind not in self.events or self._closed:
                 return
             self._told.add(same)
-        if self.wanted:
-            threading.Thread(
-                target=self._send_and_log, args=(event,), name="familiar-notify", daemon=True
-            ).start()
+        if not self.wanted:
+            return
+        left = threading.Event()
+        self._leaving.add(left)
+        thread = threading.Thread(
+            target=self._send_and_log, args=(event, left), name="familiar-notify", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as err:  # no more threads
+            self._leaving.discard(left)
+            log.warning("could not tell of %s: %s", event.kind, err)
 
-    def _send_and_log(self, event: Event) -> None:
-        for outcome in self._send(event):
+    def _send_and_log(self, event: Event, left: threading.Event) -> None:
+        try:
+            outcomes = self._send(event, left)
+        finally:
+            left.set()
+            self._leaving.discard(left)
+        for outcome in outcomes:
             if outcome.ok:
                 log.debug("told of %s by %s", event.kind, outcome.name)
             elif outcome.name != CENTRE or not self._no_centre:
@@ -174,12 +205,14 @@ class Notifications(Configurable):
         ``timeout`` seconds and a little."""
         self._no_centre = False
         event = Event("finished", 0, "", "Claude says hello", "This is a test of the notifiers.")
-        return self._send(event) if self.wanted else []
+        return self._send(event, threading.Event()) if self.wanted else []
 
     def describe(self) -> list[tuple[str, str]]:
         """Return what is configured, without secrets, as names and values."""
         urls, fault = self._urls()
-        apprise = fault or ", ".join(url.partition(":")[0] for url in urls) or "none"
+        apprise = fault or ", ".join(map(_scheme, urls)) or "none"
+        if self.urls_file and not fault and _is_open(self._file):
+            apprise += "; others can read the file: chmod 600 it"
         centre = "not switched on"
         if self.jupyterlab:
             known = notebook_place.server() is not None
@@ -200,38 +233,48 @@ class Notifications(Configurable):
             return None
         return notebook_place.server()
 
+    @property
+    def _file(self) -> Path:
+        return Path(self.urls_file).expanduser()
+
     def _urls(self) -> tuple[list[str], str]:
         """Return the URLs, and what is wrong with their file."""
         urls = list(self.urls)
+        if "://" in self.urls_file:
+            return urls, "urls_file is a URL; write it into a file, and name that here"
         if self.urls_file:
             try:
-                text = Path(self.urls_file).expanduser().read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as err:
+                text = self._file.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError, RuntimeError) as err:
                 return urls, f"{self.urls_file} cannot be read: {err}"
             lines = (line.strip() for line in text.splitlines())
             urls += [line for line in lines if line and not line.startswith("#")]
         return urls, ""
 
-    def _send(self, event: Event) -> list[Outcome]:
+    def _send(self, event: Event, left: threading.Event) -> list[Outcome]:
+        event = event._replace(
+            title=_plain(event.title.replace("\n", " "), _LONGEST_TITLE),
+            text=_plain(event.text, _LONGEST_TEXT),
+        )
         urls, fault = self._urls()
         outcomes = [Outcome("Apprise", False, fault)] if fault else []
         centre = self._centre()
         order = {
             "event": event._asdict() | {"link": notebook_place.link()},
             "notebook": notebook_place.notebook(),
-            "urls": urls,
+            "urls": [(_scheme(url), url) for url in urls],
             "command": list(self.command),
             "server": centre._asdict() if centre else None,
             "timeout": self.timeout,
         }
         if urls or self.command or centre:
-            outcomes += self._run(order)
+            outcomes += self._run(order, left)
         for outcome in outcomes:
             if outcome.name == CENTRE and outcome.error == NO_CENTRE:
                 self._no_centre = True
         return outcomes
 
-    def _run(self, order: dict[str, Any]) -> list[Outcome]:
+    def _run(self, order: dict[str, Any], left: threading.Event) -> list[Outcome]:
         try:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "familiar_kernel.familiar.notify"],
@@ -242,10 +285,16 @@ class Notifications(Configurable):
             )
         except OSError as err:
             return [Outcome("the notifiers", False, str(err))]
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin as to_it:
+            to_it.write(json.dumps(order).encode())
+        process.stdin = None  # or communicate would want to write
+        left.set()
         try:
-            said, failed = process.communicate(json.dumps(order).encode(), self.timeout + _GRACE)
+            said, failed = process.communicate(timeout=self.timeout + _GRACE)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has just ended
+                os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             return [Outcome("the notifiers", False, f"no answer within {self.timeout:.0f} s")]
         if process.returncode:
@@ -253,3 +302,25 @@ class Notifications(Configurable):
             last = failed.decode("utf-8", "replace").strip().rpartition("\n")[2]
             return [Outcome("the notifiers", False, last.partition(":")[0] or "they failed")]
         return [Outcome(**json.loads(line)) for line in said.splitlines()]
+
+
+def _plain(text: str, longest: int) -> str:
+    """Return a text without what a terminal, a mail's head or a reader's eye may take for something
+    else (escapes, line ends of other systems, marks that turn the direction), and not too long."""
+    text = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    return text if len(text) <= longest else text[: longest - 1] + "\u2026"
+
+
+def _scheme(url: str) -> str:
+    """Return what may be shown of an Apprise URL: its scheme. The rest, also the host, may be a
+    secret; and what is no URL at all may be nothing but one."""
+    found = re.match(r"[A-Za-z][A-Za-z0-9+.-]{0,30}(?=://)", url)
+    return found[0].lower() if found else "no URL"
+
+
+def _is_open(file: Path) -> bool:
+    """Whether others than its owner can read a file."""
+    try:
+        return bool(file.stat().st_mode & 0o044)
+    except OSError:
+        return False

@@ -34,7 +34,7 @@ time: so what was done is on record, and rules in Claude's settings that deny so
 
 _SHOWN = 400
 """Characters of what was to be done that a record keeps."""
-_SECRET = re.compile(
+_SECRET = (
     r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization)[\"']?\s*[=:]\s*[\"']?"
     r"(?:(?:bearer|basic)\s+)?|--?(?:api-?key|token|secret|password)\s+|\bbearer\s+)[^\s\"',;]+"
     r"|(://[^/\s:@]+:)[^@\s/]+(?=@)"
@@ -174,7 +174,8 @@ def tool_name(tool: str) -> str:
 
 def without_secrets(text: str) -> str:
     """Return a text with what looks like a key, token or password left out."""
-    return _SECRET.sub(lambda m: f"{m[1] or m[2] or ''}***", text)
+    # Compiled when it is first used, and kept by re: most kernels decide nothing.
+    return re.sub(_SECRET, lambda m: f"{m[1] or m[2] or ''}***", text)
 
 
 class Request:

@@ -194,11 +194,14 @@ def test_the_host_is_killed_while_turns_wait(new_mind: Kernel) -> None:
 def test_it_hibernates_and_wakes_with_its_memory(start_kernel: StartKernel) -> None:
     kernel = start_kernel("--Familiar.hibernate_after=2")
     kernel.run("%claude remember the_winter")
+    directory = kernel.host().cwd()
+    kernel.run("import os; os.chdir('/')")
     family = kernel.family()[1:]
     assert len(family) >= 2
     assert not gone(family, within=10)
     assert [p.pid for p in kernel.family() if alive(p)] == [kernel.pid]
     assert said(kernel.run("%claude recall")) == "You said the_winter."
+    assert kernel.host().cwd() == directory
 
 
 def test_it_does_not_hibernate_in_a_turn(start_kernel: StartKernel) -> None:

@@ -34,6 +34,7 @@ class Receiver:
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
         self.status = 200
+        self.leads_to = ""
         self.hangs = threading.Event()
         self.hangs.set()
         receiver = self
@@ -41,14 +42,18 @@ class Receiver:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                receiver.bodies.append(json.loads(self.rfile.read(length)))
+                receiver.bodies.append(json.loads(self.rfile.read(length) or b"{}"))
                 receiver.headers.append(dict(self.headers))
                 receiver.paths.append(self.path)
                 receiver.hangs.wait(30)
                 self.send_response(receiver.status)
+                if receiver.leads_to:
+                    self.send_header("Location", receiver.leads_to)
                 self.send_header("Content-Length", "2")
                 self.end_headers()
                 self.wfile.write(b"{}")
+
+            do_GET = do_POST
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -172,7 +177,7 @@ def test_failures_are_one_sentence_each_and_hold_no_secret(
     assert "could not be started" in outcomes["Command"].error
     assert SECRET not in str(outcomes)
     with caplog.at_level(logging.DEBUG):
-        notifications._send_and_log(event())
+        notifications._send_and_log(event(), threading.Event())
     assert "could not tell" in caplog.text
     assert SECRET not in caplog.text
     assert SECRET not in str(notifications.describe())
@@ -215,6 +220,80 @@ def test_secrets_stand_in_no_argument_list_or_environment(receiver: Receiver) ->
         assert SECRET not in str(process.environ())
 
 
+def test_what_is_no_url_may_be_a_secret(tmp_path: Path) -> None:
+    need("apprise")
+    path = tmp_path / "urls"
+    path.write_text(f"{SECRET}\n//me:{SECRET}@host/\n")
+    path.chmod(0o600)
+    notifications = configured(urls_file=str(path), jupyterlab=False)
+    outcomes = notifications.test()
+    assert [o.ok for o in outcomes] == [False, False]
+    assert dict(notifications.describe())["Apprise"] == "no URL, no URL"
+    misplaced = configured(urls_file=f"slack://{SECRET}", jupyterlab=False)
+    outcomes += misplaced.test()
+    assert "write it into a file" in outcomes[-1].error
+    assert SECRET not in str(outcomes)
+    assert SECRET not in str(misplaced.describe())
+
+
+def test_a_file_that_others_can_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "urls"
+    path.write_text("json://localhost/\n")
+    path.chmod(0o644)
+    notifications = configured(urls_file=str(path), jupyterlab=False)
+    assert "chmod 600" in dict(notifications.describe())["Apprise"]
+    path.chmod(0o600)
+    assert dict(notifications.describe())["Apprise"] == "json"
+
+
+def test_a_library_that_prints_disturbs_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "apprise.py").write_text(
+        "class NotifyFormat: TEXT = 'text'\n"
+        "class Apprise:\n"
+        "    def add(self, url): return True\n"
+        "    def notify(self, **what): print('printed'); return True\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert [o.ok for o in configured(urls=["json://x/"], jupyterlab=False).test()] == [True]
+
+
+ENDS_AT_ONCE = """
+import os, sys
+from traitlets.config import Config
+from familiar_kernel.notifications import Event, Notifications
+
+urls = ["json://" + sys.argv[1]]
+settings = {"jupyterlab": False, "urls": urls, "command": ["true"]}
+notifications = Notifications(config=Config({"Notifications": settings}))
+notifications.notify(Event("finished", 1, "session", "title", "text", 60.0))
+notifications.close()
+os._exit(0)
+"""
+
+
+def test_the_last_turn_before_the_end_is_told(receiver: Receiver) -> None:
+    need("apprise")
+    subprocess.run([sys.executable, "-c", ENDS_AT_ONCE, f"{receiver.address}/"], check=True)
+    receiver.wait()
+    assert receiver.bodies[0]["title"] == "title"
+
+
+def test_a_notice_is_plain_and_short(receiver: Receiver) -> None:
+    need("apprise")
+    notifications = by_apprise(receiver)
+    strange = "one\ntwo\r\x1b[31m\u202ered" + "x" * 9000
+    notifications.notify(event(title=strange, text=strange))
+    receiver.wait()
+    (body,) = receiver.bodies
+    assert body["title"].startswith("one two")
+    assert body["message"].startswith("one\ntwo")
+    assert not any(mark in str(body) for mark in ("\\r", "\\x1b", "\\u202e"))
+    assert len(body["title"]) <= 120
+    assert len(body["message"]) <= 2000
+
+
 def test_urls_come_from_a_file(receiver: Receiver, tmp_path: Path) -> None:
     need("apprise")
     path = tmp_path / "urls"
@@ -231,7 +310,7 @@ def test_without_apprise_it_says_what_to_install(tmp_path: Path) -> None:
     order = {
         "event": event()._asdict() | {"link": ""},
         "notebook": "",
-        "urls": ["json://localhost/"],
+        "urls": [("json", "json://localhost/")],
         "command": [],
         "server": None,
         "timeout": 5,
@@ -259,6 +338,8 @@ def served(
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("JPY_PARENT_PID", "4711")
     monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "work" / "a b.ipynb"))
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "a b.ipynb").write_text("{}")
     facts = {
         "url": f"http://{receiver.address}/base/",
         "token": SECRET,
@@ -273,7 +354,7 @@ def test_the_notification_centre(served: Receiver) -> None:
     assert [o.ok for o in notifications.test()] == [True]
     assert served.paths == ["/base/jupyterlab-notifications-extension/ingest"]
     assert served.headers[0]["Authorization"] == f"token {SECRET}"
-    notifications._send(event(kind="permission", text="x" * 500))
+    notifications._send(event(kind="permission", text="x" * 500), threading.Event())
     body = served.bodies[-1]
     assert body["immediate"] is True
     assert body["autoClose"] is False
@@ -289,29 +370,77 @@ def test_a_server_without_the_extension_is_asked_once(
     notifications = configured()
     assert "jupyterlab_notifications_extension" in notifications.test()[0].error
     assert not notifications.wanted
-    notifications._send_and_log(event())
+    notifications._send_and_log(event(), threading.Event())
     assert len(served.bodies) == 1
     assert "could not tell" not in caplog.text
 
 
-def test_the_link_holds_no_token(served: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    link = notebook_place.link()
-    assert link == f"http://{served.address}/base/lab/tree/work/a%20b.ipynb"
-    monkeypatch.setenv("JUPYTERHUB_PUBLIC_URL", "https://hub.example/user/me/")
-    assert notebook_place.link() == "https://hub.example/user/me/lab/tree/work/a%20b.ipynb"
-    monkeypatch.setenv("JPY_SESSION_NAME", "/elsewhere/b.ipynb")
+def change_server(folder: Path, **facts: Any) -> None:
+    path = folder / "jpserver-4711.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+
+def test_the_link_holds_no_token(
+    served: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = f"http://{served.address}/base/lab/tree/work/a%20b.ipynb"
+    assert notebook_place.link() == link
+    monkeypatch.setenv("JPY_SESSION_NAME", "work/a b.ipynb")
+    assert notebook_place.link() == link
+    assert notebook_place.notebook() == str(tmp_path / "work" / "a b.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "work" / "renamed.ipynb"))
+    assert notebook_place.link() == ""
+    monkeypatch.setenv("JPY_SESSION_NAME", __file__)
     assert notebook_place.link() == ""
 
 
-def test_a_hubs_server_takes_the_hubs_token(
-    served: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "jpserver-4711.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"token": ""}))
+def test_a_server_that_listens_everywhere(served: Receiver, tmp_path: Path) -> None:
+    port = served.server.server_port
+    change_server(tmp_path, hostname="0.0.0.0", url=f"http://machine.example:{port}/base/")
+    assert [o.ok for o in configured().test()] == [True]
+    link = f"http://machine.example:{port}/base/lab/tree/work/a%20b.ipynb"
+    assert notebook_place.link() == link
+    change_server(tmp_path, hostname="::", url=f"http://[::]:{port}/base/")
+    found = notebook_place.server()
+    assert found is not None
+    assert found.url == f"http://[::1]:{port}/base/"
+    assert notebook_place.link() == ""
+
+
+def test_a_hubs_server(served: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_server(tmp_path, token="")
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "of-the-hub")
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/base/")
+    monkeypatch.setenv("JUPYTERHUB_PUBLIC_URL", "")
     found = notebook_place.server()
     assert found is not None
     assert found.token == "of-the-hub"
+    assert notebook_place.link() == "", "a container's own address leads nobody there"
+    monkeypatch.setenv("JUPYTERHUB_PUBLIC_URL", "https://hub.example/user/me/")
+    assert notebook_place.link() == "https://hub.example/user/me/lab/tree/work/a%20b.ipynb"
+
+
+def test_a_server_of_ones_own_in_a_hub_is_not_the_hubs(
+    served: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_server(tmp_path, token="")
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "of-the-hub")
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/me/")
+    monkeypatch.setenv("JUPYTERHUB_PUBLIC_URL", "https://hub.example/user/me/")
+    found = notebook_place.server()
+    assert found is not None
+    assert found.token == ""
+    assert notebook_place.link().startswith(f"http://{served.address}/base/")
+
+
+def test_the_token_goes_nowhere_else(served: Receiver) -> None:
+    elsewhere = Receiver()
+    served.status, served.leads_to = 302, f"http://{elsewhere.address}/"
+    (outcome,) = configured().test()
+    elsewhere.server.shutdown()
+    elsewhere.server.server_close()
+    assert "answered 302" in outcome.error
+    assert elsewhere.paths == []
 
 
 @pytest.mark.parametrize("parent", ["", "1", "no-number"])

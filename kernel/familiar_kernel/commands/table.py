@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from familiar_kernel.kernel import FamiliarKernel
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """One ``%claude_*`` command.
 
     Attributes:

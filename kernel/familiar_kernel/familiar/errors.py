@@ -6,12 +6,10 @@ API report is mapped onto them in :mod:`.classify`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Trouble:
+class Trouble(NamedTuple):
     """A failure of the familiar, as the link carries it and the notebook shows it.
 
     Attributes:
@@ -28,7 +26,7 @@ class Trouble:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the form in which the link carries it."""
-        return dict(vars(self))
+        return self._asdict()
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Trouble:
@@ -37,7 +35,7 @@ class Trouble:
 
     def with_details(self, details: str) -> Trouble:
         """Return the same trouble with these details, or with its own where these are empty."""
-        return replace(self, details=details.strip()) if details.strip() else self
+        return self._replace(details=details.strip()) if details.strip() else self
 
 
 class TroubleError(Exception):

@@ -75,8 +75,8 @@ class Familiar(Chosen):
         self.on_finished: Callable[[Turn, TurnFinished], None] = lambda turn, finished: None
         """Called with each turn that has ended, in whichever thread ended it."""
         self._directory = _existing_directory()
-        """Where hosts run. The same for all: the CLI keeps sessions by directory, and would not
-        find this one again after an os.chdir() of the user's."""
+        """Where hosts run, the same for all: the CLI keeps sessions, and reads settings, by
+        directory, and an os.chdir() of the user's is not meant for it."""
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._link: Link | None = None

@@ -1,26 +1,38 @@
 """Sends one event to all notifiers, and ends: a process of its own for each event.
 
 It reads its order from standard input, one JSON object (``event``, ``notebook``, ``urls``,
-``command``, ``server``, ``timeout``), uses all notifiers at the same time, and writes one JSON
+``command``, ``server``, ``timeout``; each URL with what may be shown of it), uses all notifiers at the same time, and writes one JSON
 object a line to standard output for each: ``name``, ``ok`` and ``error``. No line holds an address,
-since those hold secrets.
+since those hold secrets. Nobody may be left to read these lines: the kernel may end right after the
+event, and the notices are sent all the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import secrets
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from queue import Empty, Queue
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 from urllib.error import HTTPError, URLError
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.parse import urlsplit
+from urllib.request import (
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    build_opener,
+)
 
 from .notices import CENTRE, NO_CENTRE
 
@@ -46,6 +58,9 @@ class NoticeError(Exception):
 def main() -> NoReturn:
     """Read the order, send, and tell what became of it."""
     order = json.load(sys.stdin)
+    # A messenger's library may print; its lines must not stand among the outcomes.
+    outcomes = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
     deadline = time.monotonic() + order["timeout"]
     waiting = dict(_notifiers(order))
     told: Queue[tuple[str, str]] = Queue()
@@ -57,17 +72,21 @@ def main() -> NoReturn:
         except Empty:
             break
         del waiting[name]
-        _tell(name, error)
+        _tell(outcomes, name, error)
     for name in waiting:
-        _tell(name, f"no answer within {order['timeout']:.0f} s")
+        _tell(outcomes, name, f"no answer within {order['timeout']:.0f} s")
     for process in _COMMANDS:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has just ended
+                os.killpg(process.pid, signal.SIGKILL)
     os._exit(0)  # a notifier that hangs has a thread that does
 
 
-def _tell(name: str, error: str) -> None:
-    print(json.dumps({"name": name, "ok": not error, "error": error}), flush=True)
+def _tell(outcomes: IO[str], name: str, error: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the kernel has ended
+        print(
+            json.dumps({"name": name, "ok": not error, "error": error}), file=outcomes, flush=True
+        )
 
 
 def _try(name: str, send: Callable[[], None], told: Queue[tuple[str, str]]) -> None:
@@ -88,8 +107,8 @@ def _notifiers(order: dict[str, Any]) -> list[tuple[str, Callable[[], None]]]:
     found: list[tuple[str, Callable[[], None]]] = []
     if server:
         found.append((CENTRE, lambda: _jupyterlab(event, order["notebook"], server)))
-    for number, url in enumerate(order["urls"], 1):
-        name = f"Apprise {number} ({url.partition(':')[0]})"
+    for number, (scheme, url) in enumerate(order["urls"], 1):
+        name = f"Apprise {number} ({scheme})"
         found.append((name, lambda url=url: _apprise(event, url)))  # type: ignore[misc]
     if order["command"]:
         found.append(("Command", lambda: _command(event, order["command"])))
@@ -125,19 +144,52 @@ def _jupyterlab(event: dict[str, Any], notebook: str, server: dict[str, str]) ->
     request = Request(
         server["url"] + INGEST,
         data=json.dumps(notice).encode(),
-        headers={"Content-Type": "application/json", "Authorization": f"token {server['token']}"},
+        headers={"Content-Type": "application/json", **_credentials(server["token"])},
         method="POST",
     )
     try:
-        # The server is this machine's own: no proxy knows it, or should see its token.
-        with build_opener(ProxyHandler({})).open(request, timeout=20):
+        with _opener(server["url"]).open(request, timeout=20):
             pass
     except HTTPError as err:
         if err.code == 404:
             raise NoticeError(NO_CENTRE) from None
-        raise NoticeError(f"its server answered {err.code}") from None
+        if err.code in (401, 403):
+            raise NoticeError(
+                f"its server refused ({err.code}); it must have a token (IdentityProvider.token),"
+                " since a password serves people only"
+            ) from None
+        raise NoticeError(f"its server answered {err.code}; its log may say why") from None
     except URLError as err:
         raise NoticeError(f"its server was not reached: {err.reason}") from None
+
+
+def _credentials(token: str) -> dict[str, str]:
+    """Return the headers that a Jupyter server wants to see."""
+    if token:
+        return {"Authorization": f"token {token}"}
+    # A server without a token still wants a form's cookie and field to agree, whatever they say.
+    same = secrets.token_hex(16)
+    return {"Cookie": f"_xsrf={same}", "X-XSRFToken": same}
+
+
+class _Stay(HTTPRedirectHandler):
+    """Follows nobody elsewhere: the token would go along."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def _opener(url: str) -> OpenerDirector:
+    # The server is this machine's own: no proxy knows it, or should see its token.
+    handlers: list[Any] = [ProxyHandler({}), _Stay]
+    if urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost"):
+        # Its certificate, often signed by itself, is for the name that browsers use. What goes over
+        # the loopback needs none: a server without one gets the same there.
+        loopback = ssl.create_default_context()
+        loopback.check_hostname = False
+        loopback.verify_mode = ssl.CERT_NONE
+        handlers.append(HTTPSHandler(context=loopback))
+    return build_opener(*handlers)
 
 
 def _command(event: dict[str, Any], command: list[str]) -> None:
