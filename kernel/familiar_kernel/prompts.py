@@ -83,6 +83,17 @@ class Prompts:
         shell.user_ns.update(names)
         shell.user_ns_hidden.update(names)
 
+    def begin_session(self, *notes: str) -> None:
+        """Note that the familiar holds another session: what was allowed "always" was for the
+        last.
+
+        Args:
+            notes: what Claude is to be told with its first prompt.
+        """
+        self.enter_namespace()
+        self.notes[:] = notes
+        self._kernel.permissions.always.clear()
+
     @property
     def serving(self) -> bool:
         """Whether the code that runs here is Claude's own."""

@@ -314,6 +314,13 @@ def test_what_claudes_own_settings_allow_is_not_asked_but_on_record(
     assert not path.exists()
 
 
+def test_always_ends_with_the_session(acting: Kernel) -> None:
+    assert "It said: 1" in asked(acting, "%claude run 1", "a").text()
+    assert "run_python" in acting.run("%claude_permissions").text()
+    acting.run("%claude_reset")
+    assert "nothing yet" in acting.run("%claude_permissions").text()
+
+
 # -- after an error --------------------------------------------------------------------------------
 
 

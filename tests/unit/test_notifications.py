@@ -208,6 +208,22 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
+def test_the_last_notice_outlives_its_kernel(receiver: Receiver) -> None:
+    need("apprise")
+    code = (
+        "from traitlets.config import Config\n"
+        "from familiar_kernel.notifications import Event, Notifications\n"
+        f"urls = ['json://{receiver.address}/', 'json://{receiver.address}/second']\n"
+        "notifications = Notifications(config=Config({'Notifications': {'urls': urls}}))\n"
+        "notifications.notify(Event('finished', 1, 's', 'the last words', '', 60.0))\n"
+        "notifications.close()\n"
+        "import os; os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+    receiver.wait(2)
+    assert {body["title"] for body in receiver.bodies} == {"the last words"}
+
+
 def test_secrets_stand_in_no_argument_list_or_environment(receiver: Receiver) -> None:
     need("apprise")
     receiver.hangs.clear()
@@ -259,27 +275,6 @@ def test_a_library_that_prints_disturbs_nobody(
     assert [o.ok for o in configured(urls=["json://x/"], jupyterlab=False).test()] == [True]
 
 
-ENDS_AT_ONCE = """
-import os, sys
-from traitlets.config import Config
-from familiar_kernel.notifications import Event, Notifications
-
-urls = ["json://" + sys.argv[1]]
-settings = {"jupyterlab": False, "urls": urls, "command": ["true"]}
-notifications = Notifications(config=Config({"Notifications": settings}))
-notifications.notify(Event("finished", 1, "session", "title", "text", 60.0))
-notifications.close()
-os._exit(0)
-"""
-
-
-def test_the_last_turn_before_the_end_is_told(receiver: Receiver) -> None:
-    need("apprise")
-    subprocess.run([sys.executable, "-c", ENDS_AT_ONCE, f"{receiver.address}/"], check=True)
-    receiver.wait()
-    assert receiver.bodies[0]["title"] == "title"
-
-
 def test_a_notice_is_plain_and_short(receiver: Receiver) -> None:
     need("apprise")
     notifications = by_apprise(receiver)
@@ -300,6 +295,8 @@ def test_urls_come_from_a_file(receiver: Receiver, tmp_path: Path) -> None:
     path.write_text(f"# mine\n\njson://{receiver.address}/\n")
     path.chmod(stat.S_IRUSR)
     assert [o.ok for o in configured(urls_file=str(path)).test()] == [True]
+    path.chmod(0o644)
+    assert "chmod 600" in dict(configured(urls_file=str(path)).describe())["Apprise"]
     missing = configured(urls_file=str(tmp_path / "none"))
     (outcome,) = missing.test()
     assert "cannot be read" in outcome.error

@@ -61,10 +61,8 @@ def _go_on(kernel: FamiliarKernel, session_id: str, how: str, same_kernel: bool 
     familiar = kernel.familiar
     told = _told(kernel, "messages", session_id=session_id)
     familiar.resume(session_id, told["turns"])
-    kernel.shell.familiar.enter_namespace()
-    kernel.shell.familiar.notes.clear()
-    if not same_kernel and session_id not in kernel.shell.familiar.sessions:
-        kernel.shell.familiar.notes.append(RESUMED)
+    known = same_kernel or session_id in kernel.shell.familiar.sessions
+    kernel.shell.familiar.begin_session(*([] if known else [RESUMED]))
     turns = f"{told['turns']} turn{'' if told['turns'] == 1 else 's'}"
     plain = [f"{how}: session {session_id}, {turns}."]
     markdown = [f"{how}: session `{session_id}`, {turns}."]

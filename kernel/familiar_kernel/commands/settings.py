@@ -20,8 +20,7 @@ def reset(kernel: FamiliarKernel, rest: str) -> None:
     """Run ``%claude_reset``."""
     no_arguments("claude_reset", rest)
     session_id = kernel.familiar.reset()
-    kernel.shell.familiar.notes.clear()
-    kernel.shell.familiar.enter_namespace()
+    kernel.shell.familiar.begin_session()
     show(kernel, f"A fresh session: {session_id}", f"A fresh session: `{session_id}`")
 
 

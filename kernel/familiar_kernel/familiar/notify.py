@@ -1,10 +1,10 @@
 """Sends one event to all notifiers, and ends: a process of its own for each event.
 
-It reads its order from standard input, one JSON object (``event``, ``notebook``, ``urls``,
-``command``, ``server``, ``timeout``; each URL with what may be shown of it), uses all notifiers at the same time, and writes one JSON
-object a line to standard output for each: ``name``, ``ok`` and ``error``. No line holds an address,
-since those hold secrets. Nobody may be left to read these lines: the kernel may end right after the
-event, and the notices are sent all the same.
+It reads its order from standard input, one JSON object (``event``, ``notebook``, ``urls`` with what
+may be shown of each, ``command``, ``server``, ``timeout``), uses all notifiers at the same time,
+and writes one JSON object a line to standard output for each: ``name``, ``ok`` and ``error``. No
+line holds an address, since those hold secrets. Nobody may be left to read these lines: the kernel
+may end right after the event, and the notices are sent all the same.
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ def _apprise(event: dict[str, Any], url: str) -> None:
     sender = Apprise()
     if not sender.add(url):
         raise NoticeError("Apprise does not understand this URL; compare it with Apprise's pages")
-    body = "\n".join(filter(None, (event["text"], event["link"])))
+    # Never without any: Apprise takes no notice without a body.
+    body = "\n".join(filter(None, (event["text"], event["link"]))) or event["title"]
+    body = body or event["title"]  # Apprise sends nothing that has no body
     if not sender.notify(body=body, title=event["title"], body_format=NotifyFormat.TEXT):
         raise NoticeError("it was not taken; `apprise -vv URL` in a terminal shows why")
 
