@@ -98,7 +98,9 @@ def _wrong(trait: Any, blank: HasTraits, value: Any) -> str:
             blank, value.get_value(trait) if isinstance(value, DeferredConfig) else value
         )
     except (TraitError, ValueError, TypeError) as err:
-        return str(err)
+        # A value that may be a secret is not shown, as traitlets does.
+        kind = type(trait).__name__.lower()
+        return f"its value is no {kind}" if trait.metadata.get("secret") else str(err)
     return ""
 
 

@@ -83,7 +83,7 @@ class Notifications(Configurable):
         Unicode(),
         help="Apprise URLs, as in urls_file; for those that hold no secret, since settings are"
         " often readable by others.",
-    ).tag(config=True)
+    ).tag(config=True, secret=True)
     command = List(
         Unicode(),
         help="A program and its arguments, run for each event, which it gets as JSON on its"

@@ -42,3 +42,10 @@ def test_values_from_the_command_line_are_checked_as_what_they_stand_for() -> No
     faults = drop_wrong_values(app.config, list(FamiliarKernelApp.classes))
     assert [f.split(" ")[2] for f in faults] == ["Familiar.start_timeout"]
     assert Familiar(config=app.config).hibernate_after == 5.0
+
+
+def test_what_may_be_a_secret_is_not_shown() -> None:
+    config = Config({"Notifications": {"urls": "slack://a-secret"}})
+    (fault,) = drop_wrong_values(config, list(FamiliarKernelApp.classes))
+    assert "a-secret" not in fault
+    assert "Notifications.urls is not used: its value is no list" in fault
