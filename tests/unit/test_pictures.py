@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
+import sys
 import time
-from typing import Any
+import warnings
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import matplotlib as mpl
 
@@ -14,13 +18,15 @@ mpl.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
+import polars as pl
 import psutil
 import pytest
 
 from familiar_kernel.cell_log import Output
 from familiar_kernel.namespace import reading
-from familiar_kernel.namespace.probe import Probe, ProbeError, pictures
-from familiar_kernel.namespace.probe.pictures import MAX_BYTES, MAX_SIDE, Picture
+from familiar_kernel.namespace.probe import Probe, ProbeError, guard
+from familiar_kernel.namespace.probe.fitting import DRAWING, MAX_BYTES, MAX_SIDE, Picture, fitted
+from needs import need
 
 
 def seen(value: Any, expression: str = "x") -> Picture:
@@ -33,10 +39,29 @@ def opened(picture: Picture) -> PIL.Image.Image:
     return image
 
 
-def png(size: tuple[int, int]) -> bytes:
+def encoded(image: PIL.Image.Image, kind: str, **options: Any) -> bytes:
     written = io.BytesIO()
-    PIL.Image.new("RGB", size, "red").save(written, "PNG")
+    image.save(written, kind, **options)
     return written.getvalue()
+
+
+def png(size: tuple[int, int]) -> bytes:
+    return encoded(PIL.Image.new("RGB", size, "red"), "PNG")
+
+
+@pytest.fixture
+def no_cairosvg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import fails, as where it is not installed: drawings are sent as their text."""
+    monkeypatch.setitem(sys.modules, "cairosvg", None)
+
+
+@contextlib.contextmanager
+def no_pillow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Its import fails, as where it is not installed."""
+    with monkeypatch.context() as patch:
+        for name in ("PIL", "PIL.Image"):
+            patch.setitem(sys.modules, name, None)
+        yield
 
 
 # -- matplotlib ------------------------------------------------------------------------------------
@@ -74,6 +99,50 @@ def test_a_figure_that_cannot_be_drawn_says_so() -> None:
     with pytest.raises(ProbeError, match="to draw it raised"):
         seen(figure)
     plt.close(figure)
+
+
+@pytest.mark.parametrize("expression", ["x", "x[1]", "x[1][0, 1]"])
+def test_a_grid_of_axes(expression: str) -> None:
+    made = plt.subplots(2, 2, figsize=(5, 4))
+    assert opened(seen(made, expression)).size == (500, 400)
+    plt.close(made[0])
+
+
+def test_what_a_histogram_and_bars_return() -> None:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(5, 4))
+    for made in (left.hist([1, 2, 2]), right.bar(["a"], [1])):
+        assert opened(seen(made)).size == (500, 400)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_whether_a_figure_is_yet_to_be_drawn_stays(stale: bool) -> None:
+    figure = plt.figure()
+    told: list[bool] = []
+    figure.stale_callback = lambda artist, value: told.append(value)
+    figure.stale = stale
+    told.clear()
+    callback = figure.stale_callback
+    seen(figure)
+    assert (figure.stale, figure.stale_callback, told) == (stale, callback, [])
+    plt.close(figure)
+
+
+def test_a_text_far_out_makes_no_huge_picture() -> None:
+    figure, axes = plt.subplots(figsize=(4, 3))
+    axes.text(1e4, 0.5, "far")
+    with plt.rc_context({"savefig.bbox": "tight"}):
+        began = time.monotonic()
+        assert opened(seen(figure)).size == (400, 300)
+    assert time.monotonic() - began < 5  # it took 16 s, and then there was none
+    plt.close(figure)
+
+
+def test_a_list_that_holds_itself() -> None:
+    held: list[Any] = []
+    held.append(held)
+    with pytest.raises(ProbeError, match="list has no picture"):
+        seen(held)
 
 
 # -- arrays ----------------------------------------------------------------------------------------
@@ -119,17 +188,49 @@ def test_a_hundred_megapixels_are_looked_at_quickly_and_not_copied() -> None:
     assert time.process_time() - began < 0.5
     assert psutil.Process().memory_info().rss - before < 30e6
     assert max(opened(picture).size) <= MAX_SIDE
-    assert "each 7th row and column" in picture.told
+    assert "one row and column in 7" in picture.told
+
+
+class Slow(np.ndarray):
+    @property
+    def shape(self) -> Any:  # type: ignore[override]
+        time.sleep(60)
+
+    __getitem__ = shape  # type: ignore[assignment]
+
+
+def test_the_code_of_a_subclass_is_not_run() -> None:
+    assert opened(seen(np.zeros((4, 5)).view(Slow))).size == (5, 4)
+
+
+def test_what_is_masked_is_not_shown() -> None:
+    array = np.ma.masked_array([[1.0, 900.0, 3.0]], mask=[[False, True, False]])
+    picture = seen(array)
+    assert np.asarray(opened(picture))[0].tolist() == [0, 0, 255]
+    assert "1 to 3 as black to white, what is masked black" in picture.told
+
+
+def test_noise_without_pillow_has_fewer_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (1500, 1500, 3), dtype="uint8")
+    with no_pillow(monkeypatch):
+        picture = seen(noise)
+    assert len(picture.data) <= MAX_BYTES
+    assert opened(picture).size == (750, 750)
+    assert (np.asarray(opened(picture)) == noise[::2, ::2]).all()
+    assert seen(noise).mime == "image/jpeg"
 
 
 @pytest.mark.parametrize(
     ("value", "told"),
     [
+        (pl.DataFrame({"a": [1]}), "polars.DataFrame has no picture"),
+        (pl.Series([1]), "polars.Series has no picture"),
+        (np.zeros((3, 3), dtype=complex), "draw it with run_python"),
         (np.zeros((3, 3, 3, 3)), "is no image"),
         (np.zeros(7), "is no image"),
         (np.zeros((0, 4)), "is no image"),
         (np.array([["a"]]), "is no image"),
-        (7, "A int has no picture"),
+        (7, "^int has no picture"),
         (b"just bytes", "no PNG"),
         (["text"], "has no picture"),
         ([], "has no picture"),
@@ -167,6 +268,57 @@ def test_bytes_of_a_picture() -> None:
         seen(png((3000, 30))[:200])
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
+@pytest.mark.parametrize("lossless", [True, False])
+def test_every_type_is_scaled_by_its_size(kind: str, lossless: bool) -> None:
+    options = {"lossless": lossless} if kind == "WEBP" else {}
+    fits = encoded(PIL.Image.new("RGB", (MAX_SIDE, 9)), kind, **options)
+    assert seen(fits).data == fits
+    large = encoded(PIL.Image.new("RGB", (MAX_SIDE * 4, 400)), kind, **options)
+    picture = seen(large)
+    assert opened(picture).size == (MAX_SIDE, 100)
+    assert f"image/{kind.lower()} of 6,272 x 400 pixels, scaled down to 1,568 x 100" in picture.told
+
+
+def test_the_header_of_a_webp_with_colours_behind_and_of_a_progressive_jpeg() -> None:
+    clear = encoded(PIL.Image.new("RGBA", (3000, 30), (1, 2, 3, 4)), "WEBP")
+    assert clear[12:16] == b"VP8X"
+    assert "3,000 x 30 pixels" in seen(clear).told
+    slow = encoded(PIL.Image.new("RGB", (3000, 30)), "JPEG", progressive=True, comment=b"x" * 999)
+    assert "3,000 x 30 pixels" in seen(slow).told
+
+
+def test_numbers_of_more_than_eight_bits() -> None:
+    ramp = np.arange(65536, dtype="uint16").reshape(256, 256)
+    picture = seen(PIL.Image.fromarray(ramp))
+    levels = np.asarray(opened(picture))
+    assert abs(levels.mean() - 127) < 2  # Pillow's own conversion makes it white
+    assert "0 to 6.554e+04 as black to white" in picture.told
+    floats = PIL.Image.fromarray(np.linspace(0, 1, 4000, dtype="float32").reshape(1, 4000))
+    low, high = opened(seen(floats)).getextrema()
+    assert (low, high) in ((0, 254), (0, 255))  # the last may not be among those that are read
+    assert opened(seen(PIL.Image.new("I;16", (4000, 8)))).size == (1568, 3)
+
+
+def test_more_pixels_than_pillow_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = png((3000, 30))
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ProbeError, match=r"more pixels than Pillow reads.*run_python"):
+        seen(data)
+
+
+def test_a_warning_of_pillows_is_not_heard(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = png((3000, 30))
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 80_000)  # 90,000 are warned of
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", lambda *told: print(told, file=sys.stderr))
+        seen(data)
+    assert capsys.readouterr().err == ""
+
+
 class ShowsPng:
     def _repr_png_(self) -> bytes:
         return png((4, 4))
@@ -178,7 +330,7 @@ class ShowsText:
 
 
 class ShowsBundle:
-    def _repr_mimebundle_(self) -> dict[str, Any]:
+    def _repr_mimebundle_(self, include: Any, exclude: Any) -> dict[str, Any]:
         return {"image/svg+xml": "<svg xmlns='http://www.w3.org/2000/svg'/>", "text/plain": "x"}
 
 
@@ -187,13 +339,32 @@ class ShowsNothing:
         return None
 
 
+class ShowsOnlySvg:
+    def _repr_png_(self) -> NoReturn:
+        raise ValueError("secret")
+
+    def _repr_svg_(self) -> str:
+        return "<svg xmlns='http://www.w3.org/2000/svg'/>"
+
+
+class ShowsError:
+    def _repr_jpeg_(self) -> NoReturn:
+        raise ValueError("secret")
+
+
+class Closed(type):
+    def __getattribute__(cls, name: str) -> NoReturn:
+        raise RuntimeError(name)
+
+
 class ShowsLate:
     def _repr_png_(self) -> bytes:
         time.sleep(60)
         return b""
 
 
-def test_what_shows_itself_as_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_cairosvg")
+def test_what_shows_itself_as_a_picture() -> None:
     assert opened(seen(ShowsPng())).size == (4, 4)
     assert opened(seen(ShowsText())).size == (4, 5)
     drawing = seen(ShowsBundle())
@@ -201,32 +372,47 @@ def test_what_shows_itself_as_a_picture(monkeypatch: pytest.MonkeyPatch) -> None
     assert b"<svg" in drawing.data
     with pytest.raises(ProbeError, match="has no picture"):
         seen(ShowsNothing())
-    monkeypatch.setattr("familiar_kernel.namespace.probe.core.DRAW_SECONDS", 0.3)
-    with pytest.raises(ProbeError, match="_repr_png_ took longer"):
+    assert seen(ShowsOnlySvg()).mime == "image/svg+xml"
+    with pytest.raises(ProbeError, match="has no picture: _repr_jpeg_ raised ValueError"):
+        seen(ShowsError())
+    with pytest.raises(ProbeError, match="raised RuntimeError"):
+        seen(type.__call__(Closed("Shut", (), {})))
+
+
+def test_it_has_no_more_time_than_any_code_of_the_notebooks() -> None:
+    began = time.monotonic()
+    with pytest.raises(ProbeError, match="_repr_png_ took longer than 1 s"):
         seen(ShowsLate())
+    assert time.monotonic() - began < guard.TOTAL_SECONDS + 1
 
 
+@pytest.mark.usefixtures("no_cairosvg")
 def test_ipythons_own() -> None:
     from IPython.display import SVG, Image
 
     assert opened(seen(Image(png((6, 6))))).size == (6, 6)
+    for kind in ("gif", "webp"):
+        data = encoded(PIL.Image.new("RGB", (6, 7)), kind)
+        assert seen(Image(data, format=kind)).data == data
     assert (
         seen(SVG("<svg xmlns='http://www.w3.org/2000/svg'><rect/></svg>")).mime == "image/svg+xml"
     )
 
 
+@pytest.mark.usefixtures("no_cairosvg")
 def test_a_long_drawing_is_cut() -> None:
     text = "<svg xmlns='http://www.w3.org/2000/svg'>" + "<rect/>" * 10_000 + "</svg>"
-    drawing = pictures.fitted(text.encode(), "image/svg+xml", "a drawing")
+    drawing = fitted(text.encode(), DRAWING, "a drawing")
     assert len(drawing.data) < 21_000
     assert b"characters left out" in drawing.data
 
 
 def test_without_pillow_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "_pillow", lambda: None)
-    assert seen(png((20, 10))).mime == "image/png"
-    with pytest.raises(ProbeError, match="Pillow"):
-        seen(png((3000, 30)))
+    small, large = png((20, 10)), png((3000, 30))
+    with no_pillow(monkeypatch):
+        assert seen(small).mime == "image/png"
+        with pytest.raises(ProbeError, match=r"Pillow.*not installed.*Draw it smaller"):
+            seen(large)
 
 
 # -- in outputs ------------------------------------------------------------------------------------
@@ -236,6 +422,7 @@ def output(**data: str) -> Output:
     return Output("display_data", {"data": {k.replace("_", "/"): v for k, v in data.items()}})
 
 
+@pytest.mark.usefixtures("no_cairosvg")
 def test_pictures_of_outputs_fit_too() -> None:
     large = base64.encodebytes(png((3000, 1500))).decode()
     (block,) = reading.pictures([output(image_png=large)])
@@ -243,5 +430,30 @@ def test_pictures_of_outputs_fit_too() -> None:
     assert image.size == (1568, 784)
     (broken,) = reading.pictures([output(image_png="bm90IGEgcGljdHVyZQ==")])
     assert broken["type"] == "text"
+    told, shown = reading.pictures([output(image_png=large)], told=True)
+    assert "image/png of 3,000 x 1,500 pixels, scaled down to 1,568 x 784" in told["text"]
+    assert shown["type"] == "image"
     drawing = Output("display_data", {"data": {"image/svg+xml": "<svg/>"}})
     assert reading.pictures([drawing])[0]["text"] == "<svg/>"
+
+
+def test_only_the_pictures_that_are_shown_are_scaled() -> None:
+    broken = output(image_png="bm90IGEgcGljdHVyZQ==")
+    good = output(image_png=base64.b64encode(png((20, 10))).decode())
+    blocks = reading.pictures([broken] * 50 + [good] * 4, told=True)
+    assert blocks[0]["text"] == "The last 4 of 54 pictures."
+    assert [block["type"] for block in blocks[1:]] == ["text", "image"] * 4
+
+
+def test_a_drawing_is_rastered_in_its_proportions() -> None:
+    need("cairosvg")  # and the cairo library, which Chromium brings
+    begin = "<svg xmlns='http://www.w3.org/2000/svg'"
+    rest = "><rect width='30' height='10' fill='red'/></svg>"
+    for how, size in {
+        " viewBox='0 0 30 10'": (1024, 341),
+        " width='30pt' height='15pt'": (1024, 512),
+        " width='1' height='1000000'": (1, 1024),
+        "": (1024, 1024),
+    }.items():
+        assert opened(fitted(f"{begin}{how}{rest}".encode(), DRAWING, "x")).size == size
+    assert fitted(b"<svg><rect", DRAWING, "x").data == b"<svg><rect"

@@ -179,7 +179,7 @@ class LocalNamespace:
             return reading.picture_content(self._probe.picture(expression))
         if number is None:
             raise ValueError("Say of what: an expression, or the number of a cell.")
-        found = reading.pictures(self._numbered(number).outputs())
+        found = reading.pictures(self._numbered(number).outputs(), told=True)
         return found or [text_block(f"The cell In [{number}] shows no picture.")]
 
     def _propose(self, code: str) -> Content:

@@ -9,16 +9,15 @@ from typing import Any
 
 from familiar_kernel.cell_log import LoggedCell, Output
 
-from .probe.guard import ProbeError
-from .probe.pictures import Picture, fitted
+from .probe.fitting import DRAW_SECONDS, DRAWING, Picture, fitted
+from .probe.guard import Guard, ProbeError
 
 MAX_TEXT = 20_000
 """Characters of one reading."""
 MAX_OUTPUT = 8_000
 """Characters of one cell's output, where several cells are read."""
 MAX_PICTURES = 4
-_DRAWING = "image/svg+xml"
-_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", _DRAWING)
+_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", DRAWING)
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _CARRIAGE = re.compile(r"[^\n]*\r(?!\n|$)")
 
@@ -63,36 +62,49 @@ def _shown(data: dict[str, Any]) -> str:
     return " ".join(pictures) or f"[{', '.join(data) or 'nothing'}]"
 
 
-def pictures(outputs: Iterable[Output]) -> Content:
-    """Return the latest few pictures among outputs, scaled down where they are large."""
-    found: Content = []
+def pictures(outputs: Iterable[Output], told: bool = False) -> Content:
+    """Return the latest few pictures among outputs, scaled down where they are large.
+
+    Args:
+        outputs: what cells showed.
+        told: whether a text before each picture says what it is, and the first how many are
+            left out.
+    """
+    found: list[tuple[str, str]] = []
     for _, content in outputs:
         data = content.get("data") or {}
         for mime in _PICTURES:
             if isinstance(data.get(mime), str):
-                found.append(_picture(data[mime], mime))
+                found.append((data[mime], mime))
                 break
-    return found[-MAX_PICTURES:]
+    guard = Guard(DRAW_SECONDS, DRAW_SECONDS)  # one for all, as the person waits for all
+    blocks: Content = []
+    if told and len(found) > MAX_PICTURES:
+        blocks.append(text_block(f"The last {MAX_PICTURES} of {len(found):,} pictures."))
+    for data, mime in found[-MAX_PICTURES:]:
+        blocks += _picture(data, mime, told, guard)
+    return blocks
 
 
-def _picture(data: str, mime: str) -> dict[str, Any]:
+def _picture(data: str, mime: str, told: bool, guard: Guard) -> Content:
     """Return a picture of an output, or in its place why there is none."""
     try:
-        raw = data.encode() if mime == _DRAWING else base64.b64decode("".join(data.split()))
-        return _block(fitted(raw, mime, "an output"))
+        raw = data.encode() if mime == DRAWING else base64.b64decode("".join(data.split()))
+        picture = fitted(raw, mime, "an output", guard)
     except (ProbeError, ValueError) as err:
-        return text_block(f"[{err}]")
+        return [text_block(f"[{err}]")]
+    return picture_content(picture) if told else [_block(picture)]
 
 
 def picture_content(picture: Picture) -> Content:
     """Return a picture, and what it is of."""
-    if picture.mime == _DRAWING:
+    if picture.mime == DRAWING:
         return [text_block(f"{picture.told}:\n{picture.data.decode()}")]
     return [text_block(picture.told), _block(picture)]
 
 
 def _block(picture: Picture) -> dict[str, Any]:
-    if picture.mime == _DRAWING:
+    if picture.mime == DRAWING:
         return text_block(picture.data.decode())
     return {"type": "image", "data": picture.base64, "mimeType": picture.mime}
 

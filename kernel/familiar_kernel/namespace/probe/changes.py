@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -75,11 +76,16 @@ def _token(value: Any) -> object:
 
 def _cell(value: Any) -> object:
     """Return what stands for a cell of a table, which may be made anew each time it is read."""
-    if type(value) is tuple:
+    kind = type(value)
+    if kind is str:  # most are: to ask which library's they are would cost ten times as much
+        return _token(value)
+    if is_plain(value):
+        return repr(value)
+    if kind is tuple:
         return tuple(_token(part) for part in value[:9])
-    small = name_of(type(value)) not in ("ndarray", "void", "object_", "DataFrame", "Series")
+    small = name_of(kind) not in ("ndarray", "void", "object_", "DataFrame", "Series")
     fresh = small and any(is_trusted(value, library) for library in ("numpy", "pandas", "decimal"))
-    return repr(value) if fresh or is_plain(value) else _token(value)
+    return repr(value) if fresh else _token(value)
 
 
 def _tokens(pairs: Iterable[tuple[str, Any]]) -> object:
@@ -121,17 +127,33 @@ def _sampled_frame(value: Any) -> object:
         few = value.iloc[::step]  # the rows first, which copies nothing
         few = few.iloc[:, :: step_of(columns, 8)].to_numpy(dtype=object)
         return rows, columns, _cells(value.columns[:64]), tuple(_cells(row) for row in few)
-    seen = []
-    for block in blocks[:: step_of(len(blocks), 16)]:
-        held = block.values  # an array with a row for each column, or pandas' own of one column
+    labels = value.columns if columns <= 64 else value.columns[:64]
+    seen = tuple(
+        _sampled_block(block.values, step) for block in blocks[:: step_of(len(blocks), 16)]
+    )
+    return rows, columns, _cells(labels.tolist()), seen
+
+
+def _sampled_block(held: Any, step: int) -> object:
+    """Return the type and what stands for a few values of what holds columns of a pandas frame.
+
+    It is an array with a row for each column, or pandas' own of one column or of several. What
+    pandas' own hold is read from the arrays behind where these can be had: a slice of pandas' own
+    costs thirty times as much as one of an array.
+    """
+    if isinstance(held, sys.modules["numpy"].ndarray):
         few = held[..., ::step]
-        if family_of(few) != "numpy.ndarray":
-            few = few.to_numpy(dtype=object)
-        elif len(few.shape) == 2:
+        if few.ndim == 2:
             few = few[:: step_of(few.shape[0], 8)]
-        told = _cells(few.flat) if few.dtype.hasobject else hash(few.tobytes())
-        seen.append((str(held.dtype), told))
-    return rows, columns, _cells(value.columns[:64]), tuple(seen)
+        return held.dtype.str, _cells(few.flat) if few.dtype.hasobject else hash(few.tobytes())
+    kind = str(held.dtype)
+    if (moments := getattr(held, "asi8", None)) is not None:
+        return kind, hash(moments[..., ::step].tobytes())
+    if kind == "category":
+        codes, known = held.codes[::step], held.categories.values
+        # The code of what is missing, -1, is told from the last category's by the codes themselves.
+        return kind, codes.tobytes(), _cells(known[codes]) if len(known) else ()
+    return kind, _cells(held[..., ::step].to_numpy(dtype=object))
 
 
 def _cells(values: Iterable[Any]) -> tuple[object, ...]:

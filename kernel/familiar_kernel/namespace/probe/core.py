@@ -13,8 +13,9 @@ from typing import Any
 from .changes import fingerprint
 from .descriptions import describe_value
 from .errors import post_mortem
+from .fitting import DRAW_SECONDS, Picture
 from .guard import Guard, ProbeError, bounded, cut, page_of
-from .pictures import DRAW_SECONDS, Picture, picture_of
+from .pictures import picture_of
 from .values import CALLABLES, facts_of, family_of, short, type_name
 
 PAGE_SIZE = 100

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from importlib import resources
 
-MODULES = ("guard", "values", "descriptions", "changes", "errors", "pictures", "core")
+MODULES = ("guard", "values", "descriptions", "changes", "errors", "fitting", "pictures", "core")
 _OWN = re.compile(r"^from \.(?:\w+) import (?:\([^)]*\)|[^\n]*)\n", re.MULTILINE)
 _FUTURE = "from __future__ import annotations\n"
 
