@@ -142,6 +142,7 @@ def changed(value: Any, change: Any) -> bool:
         (pd.DataFrame({"a": ["x", "y"], "b": 1}), lambda x: x.__setitem__("b", 2)),
         (pd.DataFrame({"a": pd.to_datetime(["2020", None])}), lambda x: x.fillna(x.a[0])),
         (pd.DataFrame({"a": [1, 2]}), lambda x: x.__setitem__("a", x.a.astype(float))),
+        (pd.DataFrame({"a": [0, 0]}), lambda x: x.__setitem__("a", x.a.astype(float))),
         (pd.DataFrame({"a": [1]}), lambda x: x.__setitem__("z", 1)),
         (pd.DataFrame({"a": ["x", "y"]}), lambda x: x.iat.__setitem__((1, 0), "z")),
         (pd.DataFrame({"a": [1, "y"]}, dtype=object), lambda x: x.iat.__setitem__((0, 0), True)),
