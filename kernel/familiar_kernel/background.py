@@ -161,6 +161,11 @@ class BackgroundTurns:
         with self._lock:
             return list(self._waiting)
 
+    def forget(self) -> None:
+        """Forget the turns: the numbers of another session begin anew."""
+        with self._lock:
+            self._tasks.clear()
+
     # -- a turn's life --
 
     def add(

@@ -92,6 +92,7 @@ class Prompts:
         """
         self.enter_namespace()
         self.notes[:] = notes
+        self.background.forget()
         self._kernel.permissions.always.clear()
 
     @property

@@ -258,6 +258,21 @@ def test_a_question_of_a_background_turn_waits(busy: Kernel) -> None:
     assert "decide yourself" in final(busy, request)
 
 
+def test_another_session_has_turns_of_its_own(busy: Kernel) -> None:
+    begun(busy, "%claude --bg slow forgotten")
+    busy.run("%claude_reset")
+    assert "No turn has run" in busy.run("%claude_turns").text()
+    assert "Hello." in final(busy, begun(busy, "%claude --bg hello"))
+    assert "hello" in busy.run("%claude_turns 1").text().lower()
+
+
+def test_a_rehearsal_costs_nothing(busy: Kernel) -> None:
+    busy.run("%claude_budget 0.00001")
+    assert busy.run("%claude hello").text().startswith("Hello.")
+    assert "$0.00001 left" in busy.run("%claude_budget").text()
+    busy.run("%claude_budget none")
+
+
 def test_it_ends_with_the_kernel(start_kernel: Callable[..., Kernel]) -> None:
     kernel = start_kernel(script=SCRIPT)
     begun(kernel, "%claude --bg slow forever")

@@ -49,6 +49,9 @@ def test_a_local_model_answers_and_what_it_lacks_is_said(kernel: Kernel, local: 
     assert "Hello from qwen3:8b." in ran.text()
     assert "$" not in ran.text()
     assert "qwen3:8b" in ran.text()
+    kernel.run("%claude_budget 0.00001")  # at Claude's prices it would be used up
+    assert kernel.run("%claude hello").status == "ok"
+    kernel.run("%claude_budget none")
     told = kernel.run("%claude_endpoint").text()
     assert "none came" in told
     assert "not known for this model" in told

@@ -50,13 +50,17 @@ def _read(words: list[str]) -> tuple[str, str]:
     return url, key_env
 
 
+def _usual(kernel: FamiliarKernel) -> str:
+    return str(kernel.familiar.facts.get("endpoint") or "Anthropic's")
+
+
 def _rows(kernel: FamiliarKernel) -> list[tuple[str, str]]:
     """Return what is known of the endpoint, and what it is not known to have."""
     familiar = kernel.familiar
     own = familiar.endpoint
     answers = [f for f in familiar.finished if f.endpoint == own and f.outcome == "complete"]
     rows = [
-        ("Address", own or str(familiar.facts.get("endpoint", "Anthropic's"))),
+        ("Address", own or ("the rehearsal" if familiar.rehearsal else _usual(kernel))),
         ("Model", familiar.model or (answers[-1].model if answers else "") or "the default"),
     ]
     if not own:

@@ -10,7 +10,7 @@ from traitlets import TraitError
 from familiar_kernel.familiar.configuration import EFFORTS
 from familiar_kernel.permissions import PermissionFault, tool_name
 
-from .showing import cell, no_arguments, show, table, usage_error
+from .showing import cell, dollars, no_arguments, show, table, usage_error
 
 if TYPE_CHECKING:
     from familiar_kernel.kernel import FamiliarKernel
@@ -77,18 +77,19 @@ def budget(kernel: FamiliarKernel, rest: str) -> None:
     familiar = kernel.familiar
     if rest:
         try:
-            dollars = 0.0 if rest == "none" else float(rest.removeprefix("$"))
+            amount = 0.0 if rest == "none" else float(rest.removeprefix("$"))
         except ValueError:
-            dollars = -1.0
-        if not 0.0 <= dollars < math.inf or (not dollars and rest != "none"):
+            amount = -1.0
+        if not 0.0 <= amount < math.inf or (not amount and rest != "none"):
             raise usage_error(f"%claude_budget takes US dollars, such as 2.00, or none, not {rest}")
-        familiar.configure(max_budget_usd=dollars)
-    spent = f"${familiar.spent:.4f} spent so far"
+        familiar.configure(max_budget_usd=amount)
+    spent = f"{dollars(familiar.spent)} spent so far"
     left = familiar.budget_left
     if left is None:
         text = f"No budget is set; {spent}."
     else:
-        text = f"The budget is ${familiar.max_budget_usd:.2f}; {spent}, ${left:.4f} left."
+        budget = dollars(familiar.max_budget_usd)
+        text = f"The budget is {budget}; {spent}, {dollars(left)} left."
     show(kernel, text, text.replace("$", "\\$"))
 
 

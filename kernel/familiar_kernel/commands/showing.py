@@ -21,6 +21,11 @@ def usage_error(text: str) -> UsageError:
     return UsageError("\n".join(wrapped(text)))
 
 
+def dollars(amount: float) -> str:
+    """Return an amount of US dollars, to the cent, or more exactly where it is less than some."""
+    return f"${amount:.2f}" if amount >= 0.1 or not amount else f"${amount:.5f}"
+
+
 def no_arguments(name: str, rest: str) -> None:
     """Refuse arguments.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from familiar_kernel._version import __version__
 
-from .showing import STATUS_TIMEOUT, no_arguments, show, table
+from .showing import STATUS_TIMEOUT, dollars, no_arguments, show, table
 
 if TYPE_CHECKING:
     from familiar_kernel.kernel import FamiliarKernel
@@ -78,9 +78,8 @@ def status(kernel: FamiliarKernel, rest: str) -> None:
     if familiar.effort:
         rows.insert(5, ("Effort", familiar.effort))
     if familiar.budget_left is not None:
-        rows.append(
-            ("Budget", f"${familiar.budget_left:.4f} left of ${familiar.max_budget_usd:.2f}")
-        )
+        left, budget = dollars(familiar.budget_left), dollars(familiar.max_budget_usd)
+        rows.append(("Budget", f"{left} left of {budget}"))
     under_way = ", ".join(str(turn.prompt.number) for turn in familiar.turns())
     if under_way:
         rows.append(("Turns under way", under_way))

@@ -216,8 +216,8 @@ class Familiar(Chosen):
     def _check_budget(self) -> None:
         """Refuse a turn that would pass the budget: no turn so far has cost less than is left."""
         left = self.budget_left
-        if left is None:
-            return
+        if left is None or (self.endpoint and "claude" not in self.model):
+            return  # what another model costs is not known, and counts as nothing
         cheapest = min((f.cost_usd for f in self.finished if f.cost_usd), default=0.0)
         if 0.0 < left >= cheapest:
             return

@@ -132,6 +132,8 @@ class Session:
         self._cost_of_client = 0.0
         self._inbox = asyncio.Queue()
         budget = wanted.budget_left
+        if self.rehearsal or (wanted.endpoint and "claude" not in wanted.model):
+            budget = None  # the CLI would count a price that it has made up
         if budget is not None:
             # It is what was left when it was set; turns have cost something since.
             if budget != self._budget_set:
