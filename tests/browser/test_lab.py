@@ -497,6 +497,7 @@ def test_claude_asks_what_it_has_to_know(open_notebook: Open, theme: str) -> Non
     field.last.press("Enter")
     notebook.finish(0)
     expect(output).to_contain_text("Then it is settled")
+    expect(output).to_contain_text("Which harbour shall we leave from? Last Lantern")
     _shoot(notebook.page, f"question-{theme.split()[-1].lower()}-after")
 
 

@@ -18,7 +18,7 @@ from claude_agent_sdk import (
 
 from familiar_kernel.answer.transcript import Transcript
 from familiar_kernel.familiar.protocol import Notice, ToolUse, TurnEvent
-from familiar_kernel.familiar.turn import SUMMARY_LENGTH, TurnReader, tool_summary
+from familiar_kernel.familiar.turn import SUMMARY_LENGTH, TurnReader, answers_summary, tool_summary
 
 
 def stream(event: dict[str, Any], parent: str | None = None) -> StreamEvent:
@@ -61,6 +61,14 @@ def read(*messages: Any) -> tuple[TurnReader, list[TurnEvent], Transcript]:
             events.append(event)
             transcript.add(event)
     return reader, events, transcript
+
+
+def test_what_a_person_answered_stands_in_the_line() -> None:
+    told = 'The user answered: "Which?"="Blue, and green", "How many?"="2". Read the answers.'
+    assert answers_summary(told) == "Which? Blue, and green / How many? 2"
+    assert answers_summary([{"type": "text", "text": told}]).startswith("Which? Blue")
+    assert answers_summary("something else") == ""
+    assert answers_summary(None) == ""
 
 
 def test_streamed_text_counts_once() -> None:

@@ -15,6 +15,7 @@ break. Measured on CLI 2.1:
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from claude_agent_sdk import (
@@ -54,6 +55,7 @@ _TELLING_FIELDS = (
 )
 OURS = "mcp__notebook__"
 """What the CLI puts before the names of the notebook's own tools."""
+_ANSWERED = re.compile(r'"([^"]+)"="([^"]*)"')
 _STOPPED_REASONS = frozenset({"aborted_streaming", "aborted_tools"})
 
 
@@ -73,6 +75,17 @@ def tool_summary(tool_input: dict[str, Any]) -> str:
         first, *more = value.strip().splitlines()
         value = f"{first} … ({len(more)} more lines)" if more else first
     line = " ".join(value.split())
+    return line if len(line) <= SUMMARY_LENGTH else line[: SUMMARY_LENGTH - 1] + "…"
+
+
+def answers_summary(result: object) -> str:
+    """Return one line with the questions that a person was asked and what they answered, from the
+    result that the CLI makes of it; empty where that has another form."""
+    text = result if isinstance(result, str) else ""
+    if isinstance(result, list):
+        text = "\n".join(str(part.get("text", "")) for part in result if isinstance(part, dict))
+    told = " / ".join(f"{question} {answer}" for question, answer in _ANSWERED.findall(text))
+    line = " ".join(told.split())
     return line if len(line) <= SUMMARY_LENGTH else line[: SUMMARY_LENGTH - 1] + "…"
 
 
@@ -229,7 +242,10 @@ class TurnReader:
         if tool is None:
             return []
         state = "failed" if block.is_error else "done"
-        return [ToolUse(self.turn, tool.id, tool.name, tool.summary, state)]  # type: ignore[arg-type]
+        summary = tool.summary
+        if tool.name == "AskUserQuestion" and (told := answers_summary(block.content)):
+            summary = told  # or what the person has said would stand nowhere in the notebook
+        return [ToolUse(self.turn, tool.id, tool.name, summary, state)]  # type: ignore[arg-type]
 
 
 def retry_notice(data: dict[str, Any]) -> str:

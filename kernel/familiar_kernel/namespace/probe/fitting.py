@@ -190,7 +190,7 @@ def _of_drawing(data: bytes, told: str, guard: Guard) -> Picture:
     """Return a drawing rastered, where cairosvg is installed and can, or else its text."""
     why = ""
     try:
-        import cairosvg  # type: ignore[import-not-found,unused-ignore]
+        import cairosvg  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except (ImportError, OSError):  # its library may be missing
         pass
     else:
