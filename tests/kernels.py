@@ -273,25 +273,58 @@ def running_kernel(
         "JUPYTER_DATA_DIR": str(home / "data"),
         "FAMILIAR_REHEARSAL_SCRIPT": str(script or ""),
     }
-    manager = KernelManager(**manager_traits)
-    manager._kernel_spec = KernelSpec(
+    spec = KernelSpec(
         argv=[sys.executable, "-m", module, "-f", "{connection_file}", *arguments],
         display_name="under test",
         language="python",
         interrupt_mode="message",
         metadata={"supported_encryption": ["curve"], "debugger": True},
     )
-    manager.start_kernel(env={**clean, **(env or {})}, cwd=str(home))
-    client = manager.client()
-    client.start_channels()
+    manager, client = _started(spec, manager_traits, {**clean, **(env or {})}, home)
     try:
-        client.wait_for_ready(timeout=60)
         yield Kernel(manager, client, home)
     finally:
-        client.stop_channels()
-        if manager.is_alive():
-            manager.shutdown_kernel(now=True)
-        manager.cleanup_resources()
+        _ended(manager, client)
+
+
+def _started(
+    spec: KernelSpec, traits: dict[str, Any], env: dict[str, str], home: Path
+) -> tuple[KernelManager, BlockingKernelClient]:
+    """Start a kernel; again where it dies at once.
+
+    A manager looks for free ports and lets them go before the kernel binds them: with two workers,
+    another process has sometimes taken one by then.
+    """
+    for attempts_left in (2, 1, 0):
+        manager = KernelManager(**traits)
+        manager._kernel_spec = spec
+        manager.start_kernel(env=env, cwd=str(home))
+        client = manager.client()
+        client.start_channels()
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                client.wait_for_ready(timeout=5)
+            except RuntimeError:
+                died = not manager.is_alive()
+                if died or time.monotonic() > deadline:
+                    _ended(manager, client)
+                    if died and attempts_left:
+                        break
+                    raise
+            except BaseException:
+                _ended(manager, client)
+                raise
+            else:
+                return manager, client
+    raise AssertionError("not reached")
+
+
+def _ended(manager: KernelManager, client: BlockingKernelClient) -> None:
+    client.stop_channels()
+    if manager.is_alive():
+        manager.shutdown_kernel(now=True)
+    manager.cleanup_resources()
 
 
 def words(process: psutil.Process) -> list[str]:
