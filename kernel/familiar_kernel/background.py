@@ -68,6 +68,11 @@ class BackgroundTurn:
         return self._turn.done.done()
 
     @property
+    def goes_on(self) -> bool:
+        """Whether it has neither ended nor been stopped."""
+        return not self.done and self._turn.stop_by is None
+
+    @property
     def answer(self) -> Answer | None:
         """The answer, or None as long as the turn goes on."""
         return self._answer() if self.done else None
@@ -235,6 +240,8 @@ class BackgroundTurns:
             return self._jobs.popleft() if self._jobs else None
 
     async def _serve(self, task: BackgroundTurn, call: Call) -> None:
+        if not task.goes_on:
+            return  # it was stopped while its call waited: nothing of it may run any more
         with self._acting_for(task):
             self._kernel._publish_status("busy", "shell")
             serving = asyncio.ensure_future(
@@ -307,9 +314,17 @@ class BackgroundTurns:
     def _task(self, call: Call) -> BackgroundTurn | None:
         return next((task for task in self.all() if task._turn.id == call.turn), None)
 
+    def is_void(self, call: Call, turn: Turn) -> bool:
+        """Whether a call in the inbox of a turn that is waited for is of one that was stopped."""
+        if call.turn == turn.id:
+            return False
+        task = self._task(call)
+        return task is None or not task.goes_on
+
     @contextmanager
     def serving(self, call: Call, turn: Turn, outputs: CellOutputs | None) -> Iterator[Any]:
         """Give the turn that a call belongs to, and the outputs for questions, to serve it with.
+        The call is not void.
 
         Args:
             call: the call, of the turn that is waited for or of one in the background.

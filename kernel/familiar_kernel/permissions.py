@@ -114,8 +114,9 @@ class Permissions(Configurable):
         return MODES[self.mode]
 
     def is_free(self, tool: str) -> bool:
-        """Whether a tool may be used without asking."""
-        return self.mode == "bypass" or tool in self.always
+        """Whether a tool may be used without asking. What is always allowed is not so while Claude
+        is to plan only."""
+        return self.mode == "bypass" or (self.mode != "plan" and tool in self.always)
 
     def record(self, session_id: str, tool: str, what: str, decision: Decision) -> None:
         """Append a decision to the audit log. A log that cannot be written is said in the kernel's

@@ -194,6 +194,8 @@ class Prompts:
                 await come.wait()
                 come.clear()
                 while call := turn.inbox.get(0):
+                    if self.background.is_void(call, turn):
+                        continue
                     with self.background.serving(call, turn, outputs) as (whose, shown):
                         await self._calls.serve_awaiting(whose, call, shown)
 
@@ -263,7 +265,8 @@ class Prompts:
             while not turn.done.done():
                 # Not for ever at once: a signal that comes just before the wait does not end it,
                 # and its handler runs only when Python does.
-                if (call := turn.inbox.get(SIGNAL_POLL)) and not interrupts.came:
+                call = turn.inbox.get(SIGNAL_POLL)
+                if call and not interrupts.came and not self.background.is_void(call, turn):
                     try:
                         with self.background.serving(call, turn, outputs) as (whose, shown):
                             self._calls.serve(whose, call, shown)

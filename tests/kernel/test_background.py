@@ -187,6 +187,31 @@ def test_claudes_code_cannot_allow_itself_anything(busy: Kernel) -> None:
     assert "ask" in busy.run("%claude_permissions").text().splitlines()[0]
 
 
+@pytest.mark.parametrize("how", ["claude_stop", "claude_reset"])
+@pytest.mark.parametrize("then", ["pass", "ask('hello')"])
+def test_nothing_of_it_runs_once_it_is_stopped(busy: Kernel, how: str, then: str) -> None:
+    busy.run("ran = []")
+    request = begun(busy, "%claude --bg run ran.append('too late')")
+    number = number_of(busy)
+    # It is allowed, and its code waits for this cell to end, which stops it.
+    ended = busy.run(
+        f"import time\nget_ipython().run_line_magic('claude_allow', '{number}')\ntime.sleep(1)\n"
+        f"get_ipython().run_line_magic('{how}', '')\n{then}"
+    )
+    assert ended.status == "ok", ended.error
+    assert "Stopped here." in final(busy, request)
+    time.sleep(0.5)
+    assert busy.value("ran") == []
+
+
+def test_what_is_always_allowed_is_asked_for_in_plan_mode(busy: Kernel) -> None:
+    request = begun(busy, "%claude --bg run 1")
+    busy.run(f"%claude_allow {number_of(busy)} always")
+    final(busy, request)
+    busy.run("%claude_permissions plan")
+    assert "Nobody can be asked" in busy.run("%claude run 2", allow_stdin=False).text()
+
+
 def test_its_code_can_be_interrupted_while_no_cell_runs(busy: Kernel) -> None:
     request = begun(
         busy, "%claude --bg run import time; print('going', flush=True); time.sleep(60)"

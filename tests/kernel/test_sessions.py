@@ -128,6 +128,21 @@ def test_a_conversation_is_written_to_a_file(tmp_path: Path, endpoint: Endpoint)
         assert kernel.run("%claude_export /nowhere/kept.md").status == "error"
 
 
+def test_what_the_cli_puts_in_is_no_part_of_the_conversation(
+    tmp_path: Path, endpoint: Endpoint
+) -> None:
+    with starts(tmp_path / "home", endpoint) as kernel:
+        request = kernel.execute("%claude list", allow_stdin=True)
+        time.sleep(0.05)
+        kernel.interrupt()
+        kernel.collect(request)
+        kernel.run("%claude hello")
+        kernel.run("%claude_export kept.md")
+        text = (tmp_path / "home" / "kept.md").read_text()
+        assert "Request interrupted" not in text
+        assert "No response requested" not in text
+
+
 def test_a_budget_refuses_the_turn_that_would_pass_it(tmp_path: Path, endpoint: Endpoint) -> None:
     with starts(tmp_path / "home", endpoint) as kernel:
         assert "No budget" in kernel.run("%claude_budget").text()

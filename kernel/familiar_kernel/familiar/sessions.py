@@ -16,9 +16,13 @@ from .turn import OURS, tool_summary
 LISTED = 50
 """Sessions of one directory that are listed, the newest first."""
 _FOR_CLAUDE = re.compile(
-    r"\s*<(?:notebook-context|local-command-|command-name|system-reminder|task-notification)"
+    r"\s*(?:<(?:notebook-context|local-command-|command-name|system-reminder|task-notification)"
+    r"|\[Request interrupted by user)"
 )
 """How texts begin that no person wrote, though they stand where a person's words do."""
+_MADE_UP = "<synthetic>"
+"""The model's name in messages that the CLI puts in for an answer, such as of a turn that was
+stopped."""
 _SUMMARY = "This session is being continued from a previous conversation"
 _FIRST_WORDS = 100
 
@@ -74,6 +78,8 @@ class SessionFiles:
             raise ValueError(f"there is no session {session_id} of this directory")
         told: list[dict[str, Any]] = []
         for message in get_session_messages(session_id, self._directory):
+            if message.message.get("model") == _MADE_UP:
+                continue
             parts = _parts(message.type, message.message.get("content", ""))
             if not parts:
                 continue
