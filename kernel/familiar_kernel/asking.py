@@ -73,7 +73,7 @@ class Asker:
         question = QUESTION.format(name=request.name)
         with self._showing(request, outputs) as shown:
             asked = question if outputs else f"{request.plain()}\n\n{question}"
-            decision = decision_of(self._awaited(turn, request, asked))
+            decision = decision_of(self._awaited(turn, request, _for_whom(turn) + asked))
             shown.decided = "was allowed" if decision.allowed else "was refused"
         return decision
 
@@ -90,7 +90,7 @@ class Asker:
         for question in questions.questions:
             one = Questions.of(question)
             with self._showing(one, outputs) as shown:
-                before = "" if outputs else f"{one.plain()}\n\n"
+                before = _for_whom(turn) + ("" if outputs else f"{one.plain()}\n\n")
                 written = question.answer(self._awaited(turn, one, before + question.prompt))
                 if written:
                     answers[question.text] = written
@@ -134,6 +134,11 @@ class Asker:
         finally:
             if outputs:
                 outputs.change_aside(display, what.decided(outcome.decided))
+
+
+def _for_whom(turn: Turn) -> str:
+    """Return whose question it is, where it is not that of the cell's own prompt."""
+    return f"For turn {turn.prompt.number}, in the background. " if turn.background else ""
 
 
 class _Outcome:

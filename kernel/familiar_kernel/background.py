@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import threading
 import time
 from collections import deque
@@ -54,7 +55,9 @@ class BackgroundTurn:
         moment: Moment,
         answer: Callable[[], Answer],
         stop: Callable[[], None],
+        wait: Callable[[Turn, float | None], None],
     ) -> None:
+        self._wait = wait
         self.number = turn.prompt.number
         self._turn = turn
         self._outputs = outputs
@@ -95,6 +98,24 @@ class BackgroundTurn:
     def cost_usd(self) -> float | None:
         """What it cost, as far as known."""
         return self._turn.done.result().cost_usd if self.done else None
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed and what to do, or None."""
+        if not self.done or not (error := self._turn.done.result().error):
+            return None
+        return f"{error.get('message', '')} {error.get('advice', '')}".strip()
+
+    def wait(self, timeout: float | None = None) -> Answer | None:
+        """Wait for it, serving what it needs of this cell; return the answer.
+
+        A loop that looks at :attr:`done` would wait for ever for a turn that needs the main thread.
+
+        Args:
+            timeout: seconds after which None is returned; None: as long as it takes.
+        """
+        self._wait(self._turn, timeout)
+        return self.answer
 
     def stop(self) -> None:
         """End it; the text so far is kept."""
@@ -148,7 +169,9 @@ class BackgroundTurns:
         self._lock = threading.RLock()
         self._tasks: list[BackgroundTurn] = []
         self._waiting: list[Waiting] = []
-        self._asked = 0
+        # Not from 1: a request that a restarted kernel's notebook still shows must not be taken for
+        # a new one.
+        self._asked = secrets.randbelow(900) + 99
         self._jobs: deque[tuple[BackgroundTurn, Call]] = deque()
         self._waiter: Inbox | None = None
         self._handed: set[str] = set()
@@ -174,7 +197,12 @@ class BackgroundTurns:
     # -- a turn's life --
 
     def add(
-        self, turn: Turn, outputs: CellOutputs, moment: Moment, answer: Callable[[], Answer]
+        self,
+        turn: Turn,
+        outputs: CellOutputs,
+        moment: Moment,
+        answer: Callable[[], Answer],
+        wait: Callable[[Turn, float | None], None],
     ) -> BackgroundTurn:
         """Take a turn that has begun.
 
@@ -183,9 +211,10 @@ class BackgroundTurns:
             outputs: where it shows.
             moment: what it has been told; see :meth:`.calls.CallServer.moment`.
             answer: returns its answer once it has ended.
+            wait: waits for a turn of the background, at most so many seconds.
         """
         stop = self._kernel.familiar.stop
-        task = BackgroundTurn(turn, outputs, moment, answer, lambda: stop(turn))
+        task = BackgroundTurn(turn, outputs, moment, answer, lambda: stop(turn), wait)
         with self._lock:
             over = [task for task in self._tasks if task.done]
             for old in over[: max(0, len(over) - KEPT)]:
@@ -196,7 +225,7 @@ class BackgroundTurns:
         return task
 
     def _arrived(self, task: BackgroundTurn) -> None:
-        while call := task._turn.inbox.get(0):
+        for call in task._turn.inbox.drain():
             self._take(task, call)
 
     def _take(self, task: BackgroundTurn, call: Call) -> None:
@@ -252,6 +281,10 @@ class BackgroundTurns:
                     await serving
             except CodeStopped:
                 task.stop()
+            except Exception:
+                # Its turn must not wait for ever, nor what comes behind it.
+                log.exception("a tool of a background turn could not be served")
+                self._calls.give_up(task._turn, call)
             except asyncio.CancelledError:
                 task.stop()
                 current = asyncio.current_task()
@@ -291,7 +324,7 @@ class BackgroundTurns:
         finally:
             with self._lock:
                 self._waiter = before
-                while call := inbox.get(0):
+                for call in inbox.drain():
                     self._return(call)
             if self._jobs:
                 self._kernel.io_loop.add_callback(self._work)
@@ -314,15 +347,16 @@ class BackgroundTurns:
     def _task(self, call: Call) -> BackgroundTurn | None:
         return next((task for task in self.all() if task._turn.id == call.turn), None)
 
-    def is_void(self, call: Call, turn: Turn) -> bool:
-        """Whether a call in the inbox of a turn that is waited for is of one that was stopped."""
-        if call.turn == turn.id:
+    def is_void(self, call: Call, turn: Turn | None) -> bool:
+        """Whether a call in the inbox of whoever waits, for a turn of their own or for none, is of
+        one that was stopped."""
+        if turn is not None and call.turn == turn.id:
             return False
         task = self._task(call)
         return task is None or not task.goes_on
 
     @contextmanager
-    def serving(self, call: Call, turn: Turn, outputs: CellOutputs | None) -> Iterator[Any]:
+    def serving(self, call: Call, turn: Turn | None, outputs: CellOutputs | None) -> Iterator[Any]:
         """Give the turn that a call belongs to, and the outputs for questions, to serve it with.
         The call is not void.
 
@@ -331,7 +365,7 @@ class BackgroundTurns:
             turn: the turn that is waited for.
             outputs: the outputs of its cell.
         """
-        task = self._task(call) if call.turn != turn.id else None
+        task = None if turn is not None and call.turn == turn.id else self._task(call)
         if task is None:
             yield turn, outputs
         elif call.name in ASKING:

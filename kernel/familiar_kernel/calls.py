@@ -191,6 +191,10 @@ class CallServer:
             return _text(NO_ANSWER), True
         return _text(json.dumps(answers)), False
 
+    def give_up(self, turn: Turn, call: Call) -> None:
+        """Answer a call that could not be served."""
+        self._answer(turn, call, _text("The kernel failed to serve it."), True)
+
     def decline(self, turn: Turn, call: Call, why: str) -> None:
         """Answer a question of Claude's with none."""
         told = f"The person does not answer: {why}" if why else NO_ANSWER

@@ -35,10 +35,11 @@ time: so what was done is on record, and rules in Claude's settings that deny so
 _SHOWN = 400
 """Characters of what was to be done that a record keeps."""
 _SECRET = (
-    r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization)[\"']?\s*[=:]\s*[\"']?"
-    r"(?:(?:bearer|basic)\s+)?|--?(?:api-?key|token|secret|password)\s+|\bbearer\s+)[^\s\"',;]+"
-    r"|(://[^/\s:@]+:)[^@\s/]+(?=@)"
-    r"|\b(?:sk-|ghp_|gho_|github_pat_|xox[bap]-|hf_|AKIA)[A-Za-z0-9_-]{8,}"
+    r"(?i)((?:[\w-]*(?:key|token|secret|passw(?:or)?d|credential|authorization)[\w-]*|\w*_pass)"
+    r"[\"']?\s*[=:]\s*(?:(?:bearer|basic)\s+)?|--?(?:api-?key|token|secret|password)\s+"
+    r"|\bbearer\s+|\s-u\s+[^\s:]+:)(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s\"',;]+)"
+    r"|(://)[^\s/@]+(?=@)"
+    r"|\b(?:sk-|ghp_|gho_|github_pat_|glpat-|xox[bap]-|hf_|AKIA|AIza|eyJ[\w-]+\.)[A-Za-z0-9._-]{8,}"
 )
 
 
@@ -168,9 +169,13 @@ def how_unasked(tool: str, cli_mode: str) -> str:
     return "accept-edits" if by_mode else "rules"
 
 
+_OURS = "mcp__notebook__"
+
+
 def tool_name(tool: str) -> str:
-    """Return a tool's name as people know it, given the CLI's."""
-    return tool.rpartition("__")[2] if tool.startswith("mcp__") else tool
+    """Return a tool's name as people know it, given the CLI's: the notebook's own without their
+    server, others with it."""
+    return tool.removeprefix(_OURS)
 
 
 def without_secrets(text: str) -> str:
@@ -202,9 +207,9 @@ class Request:
 
         The fence is longer than any in it, so nothing in it can end it.
         """
-        from .answer.characters import clean, clean_code
+        from .answer.characters import exact
 
-        what = clean_code(clean(self.what))
+        what = exact(self.what)
         ticks = "`" * (max((len(run) for run in re.findall("`{3,}", what)), default=2) + 1)
         markdown = (
             f"**Claude asks to use {self._literal}:**\n\n{ticks}{self.language}\n{what}\n{ticks}"
@@ -213,9 +218,9 @@ class Request:
 
     def plain(self) -> str:
         """Return the request as plain text."""
-        from .answer.characters import clean, clean_code
+        from .answer.characters import exact
 
-        return f"Claude asks to use {self.name}:\n\n{clean_code(clean(self.what))}"
+        return f"Claude asks to use {self.name}:\n\n{exact(self.what)}"
 
     def decided(self, decision: str) -> dict[str, Any]:
         """Return what stays of the request once it is decided."""
@@ -232,21 +237,36 @@ class Request:
 
 
 def _what(tool_input: dict[str, Any]) -> tuple[str, str]:
-    """Return what a tool would do, and the language it is written in."""
-    if isinstance(code := tool_input.get("code"), str):
-        return code, "python"
-    if isinstance(command := tool_input.get("command"), str):
-        return command, "bash"
-    path = str(tool_input.get("file_path", ""))
-    if "old_string" in tool_input and "new_string" in tool_input:
-        return _diff(path, str(tool_input["old_string"]), str(tool_input["new_string"])), "diff"
-    if path and isinstance(content := tool_input.get("content"), str):
-        return _diff(path, "", content), "diff"
-    return json.dumps(tool_input, ensure_ascii=False, indent=2), "json"
+    """Return what a tool would do, whole, and the language that it is written in."""
+    rest = dict(tool_input)
+    path = str(rest.get("file_path", ""))
+    if isinstance(code := rest.get("code"), str):
+        del rest["code"]
+        told, language = code, "python"
+    elif isinstance(command := rest.get("command"), str):
+        del rest["command"]
+        rest.pop("description", None)  # Claude's words on it, and no part of what it does
+        told, language = command, "bash"
+    elif path and "old_string" in rest and "new_string" in rest:
+        told = _diff(path, str(rest.pop("old_string")), str(rest.pop("new_string")))
+        language = "diff"
+        del rest["file_path"]
+    elif path and isinstance(content := rest.get("content"), str):
+        told, language = _diff(path, "", content), "diff"
+        del rest["content"], rest["file_path"]
+    else:
+        return json.dumps(tool_input, ensure_ascii=False, indent=2), "json"
+    if rest:
+        told += f"\n\n{json.dumps(rest, ensure_ascii=False, indent=2)}"
+    return told, language
 
 
 def _diff(path: str, old: str, new: str) -> str:
+    """Return a change as a unified diff below the file's path; where it shows none, in words."""
     import difflib
 
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), path, path, n=3, lineterm="")
-    return "\n".join(lines)
+    lines = difflib.unified_diff(old.split("\n"), new.split("\n"), path, path, n=3, lineterm="")
+    changed = "\n".join(lines)
+    if not old:
+        return f"--- writes {len(new.encode()):,} bytes to {path}, whatever is there\n{changed}"
+    return changed or f"--- {path}\n{old!r}\n+++\n{new!r}"

@@ -14,6 +14,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from .exceptions import AskTypeError, AskValueError, FamiliarError, TurnStopped,
 from .familiar.configuration import EFFORTS
 from .familiar.errors import NO_START, Trouble, TroubleError
 from .familiar.familiar import Familiar
+from .familiar.inbox import Inbox
 from .familiar.protocol import Notice, ToolUsed, TurnFinished
 from .familiar.turns import Turn, show
 from .namespace.execution import CodeStopped
@@ -93,6 +95,7 @@ class Prompts:
         self.enter_namespace()
         self.notes[:] = notes
         self.background.forget()
+        self.register.release()
         self._kernel.permissions.always.clear()
 
     @property
@@ -193,7 +196,7 @@ class Prompts:
             while not turn.done.done():
                 await come.wait()
                 come.clear()
-                while call := turn.inbox.get(0):
+                for call in turn.inbox.drain():
                     if self.background.is_void(call, turn):
                         continue
                     with self.background.serving(call, turn, outputs) as (whose, shown):
@@ -253,7 +256,27 @@ class Prompts:
         outputs = CellOutputs(self._kernel)
         moment = self._calls.moment()
         turn = self._begin(text, options, outputs, live=True, background=True)
-        return self.background.add(turn, outputs, moment, lambda: self._answer(turn, kept=True))
+        return self.background.add(
+            turn, outputs, moment, lambda: self._answer(turn, kept=True), self._wait_for
+        )
+
+    def _wait_for(self, turn: Turn, timeout: float | None) -> None:
+        """Wait for a turn of the background, and serve what such turns ask meanwhile.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted; the turn goes on.
+        """
+        outputs, inbox = CellOutputs(self._kernel), Inbox()
+        until = None if timeout is None else time.monotonic() + timeout
+        with self.background.served_by(inbox):
+            while not turn.done.done() and (until is None or time.monotonic() < until):
+                call = inbox.get(SIGNAL_POLL)
+                if call and not self.background.is_void(call, None):
+                    try:
+                        with self.background.serving(call, None, outputs) as (whose, shown):
+                            self._calls.serve(whose, call, shown)
+                    except CodeStopped:
+                        raise KeyboardInterrupt from None
 
     def _ask(self, text: str, options: dict[str, Any]) -> Answer:
         with (

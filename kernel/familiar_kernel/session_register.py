@@ -86,6 +86,8 @@ class SessionRegister:
             facts["held"] = True
         except ValueError:
             return {}
+        except OSError:  # a home without locks: nobody can hold anything there
+            facts["held"] = False
         finally:
             os.close(fd)
         return facts

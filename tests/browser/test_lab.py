@@ -510,7 +510,7 @@ def test_an_answer_grows_while_other_cells_run(open_notebook: Open, theme: str) 
     notebook = open_notebook(
         "%claude --bg slowly, please",
         "%claude --bg sort my numbers",
-        "numbers = [3, 1, 2]",
+        "numbers = [3, 1, 2]; get_ipython().familiar.background._asked = 0",
         "%claude_turns",
         "%claude_allow 1",
         "%claude_resume",

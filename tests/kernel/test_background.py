@@ -148,7 +148,8 @@ def test_a_prompt_that_waits_behind_it_asks_for_it(busy: Kernel) -> None:
     number_of(busy)
     asked = busy.execute("%claude hello", allow_stdin=True)
     question = busy.client.get_stdin_msg(timeout=CELL_TIMEOUT)
-    assert question["content"]["prompt"].startswith("Allow?")
+    assert question["content"]["prompt"].startswith("For turn ")
+    assert "in the background. Allow?" in question["content"]["prompt"]
     assert question["parent_header"]["msg_id"] == asked
     busy.client.input("y")
     assert busy.collect(asked).text().startswith("Hello.")
@@ -241,6 +242,23 @@ def test_a_failure_shows_in_its_cell(busy: Kernel) -> None:
     assert "refused" in str(error["content"]["traceback"])
     assert "failed" in busy.run("%claude_turns").text()
     assert busy.run("%claude hello").text().startswith("Hello.")
+
+
+def test_it_can_be_waited_for(busy: Kernel) -> None:
+    ran = answered(
+        busy,
+        "t = %claude --bg run print('waited for')\nprint(t.wait().text)\nprint(t.error)",
+        "y",
+    )
+    assert "It said: waited for" in ran.stream()
+    assert "None" in ran.stream()
+    ran = busy.run("t = %claude --bg fail\nt.wait()\nprint(t.error)")
+    assert "refused" in ran.stream()
+    assert (
+        "refused" in busy.run("get_ipython().run_line_magic('claude_turns', str(t.number))").text()
+    )
+    ran = busy.run("t = %claude --bg slow waiting\nprint(t.wait(0.5))")
+    assert ran.stream() == "None\n"
 
 
 def test_it_proposes_no_cell(busy: Kernel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -77,6 +78,42 @@ def test_the_persons_own_key_never_goes_there(kernel: Kernel, local: Endpoint) -
     assert "for-the-local-one" not in kernel.run("%claude_endpoint").text()
 
 
+@pytest.mark.parametrize("key", ["", " --key-env LOCAL_KEY"])
+def test_claudes_own_settings_lead_nowhere_else(
+    kernel: Kernel, local: Endpoint, tmp_path: Path, key: str
+) -> None:
+    env = {
+        "ANTHROPIC_AUTH_TOKEN": "token-of-the-settings",
+        "ANTHROPIC_CUSTOM_HEADERS": "x-secret: header-of-the-settings",
+        "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",
+        "CLAUDE_CODE_USE_BEDROCK": "1",
+    }
+    folder = kernel.home / ".claude"
+    folder.mkdir(exist_ok=True)
+    settings = {"apiKeyHelper": "echo key-of-the-helper", "env": env}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    kernel.run(f"%claude_endpoint {local.url}{key}")
+    kernel.run("%claude_model qwen3:8b")
+    ran = kernel.run("%claude hello")
+    assert ran.status == "ok", ran.error
+    assert local.headers
+    assert not any(secret in str(local.headers) for secret in ("of-the-settings", "of-the-helper"))
+    assert "for-the-local-one" not in str([p.cmdline() for p in kernel.family()])
+    if key:
+        assert {h["authorization"] for h in local.headers} == {"Bearer for-the-local-one"}
+
+
+def test_a_rehearsal_is_led_nowhere_else(
+    start_kernel: Callable[..., Kernel], local: Endpoint, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    (home / ".claude").mkdir(parents=True)
+    settings = {"apiKeyHelper": "echo helper", "env": {"ANTHROPIC_BASE_URL": local.url}}
+    (home / ".claude" / "settings.local.json").write_text(json.dumps(settings))
+    assert start_kernel(home=home).run("%claude hello").status == "ok"
+    assert local.requests == []
+
+
 def test_the_way_back(kernel: Kernel, local: Endpoint) -> None:
     kernel.run("%claude hello")
     kernel.run(f"%claude_endpoint {local.url}")
@@ -97,6 +134,10 @@ def test_the_way_back(kernel: Kernel, local: Endpoint) -> None:
     [
         ("localhost:11434", "write it as http://"),
         ("http://", "is no address"),
+        ("http://[::1", "is no address"),
+        ("http://h:99999999", "is no address"),
+        ("http://h?key=abc", "would stay in the notebook"),
+        ("http://sk-secret@h", "would stay in the notebook"),
         ("http://localhost:11434/v1", "leave /v1 away"),
         ("http://me:secret@localhost", "would stay in the notebook"),
         ("http://localhost:1 --key-env NOT_SET", "is not set"),

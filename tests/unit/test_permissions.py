@@ -111,3 +111,17 @@ def test_a_request_ends_where_it_ends(tool: str, code: str) -> None:
     assert rest.endswith(f"\n{fence}")
     assert fence not in rest[len(fence) : -len(fence)]
     assert "\u202e" not in shown
+
+
+def test_nothing_of_a_request_is_hidden() -> None:
+    shown = Request("Bash", {"command": "echo hi \x1b]; rm -rf ~ #\x07\u200b", "x": "run"}).plain()
+    assert "rm -rf ~" in shown
+    assert "\u27e6U+200B\u27e7" in shown
+    assert '"x": "run"' in shown
+    assert "thesis.tex" in Request("Write", {"file_path": "thesis.tex", "content": ""}).plain()
+    ends = {"file_path": "a.py", "old_string": "x\n", "new_string": "x", "replace_all": True}
+    shown = Request("Edit", ends).plain()
+    assert "a.py" in shown
+    assert "replace_all" in shown
+    assert "mcp__evil__run_python" in Request("mcp__evil__run_python", {}).plain()
+    assert "prod" in Request("mcp__db__query", {"code": "select 1", "database": "prod"}).plain()

@@ -11,6 +11,7 @@ paragraph.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _BAD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202d\u202e]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -55,6 +56,22 @@ def clean_code(text: str) -> str:
     if text.isascii() or not _BIDI_ANY.search(text):
         return text
     return text.translate(_BIDI_VISIBLE)
+
+
+def exact(text: str) -> str:
+    """Return text of which a person decides what it does: nothing is left out, and what cannot be
+    seen is made visible, terminal sequences and characters without a width among it."""
+    text = whole(text.replace("\r\n", "\n")).translate(_VISIBLE | _BIDI_VISIBLE)
+    if text.isascii():
+        return text
+    return "".join(
+        f"\u27e6U+{ord(c):04X}\u27e7" if c in _BLANK or unicodedata.category(c) == "Cf" else c
+        for c in text
+    )
+
+
+_BLANK = frozenset("\u3164\u115f\u1160\u2800\uffa0")
+"""Letters and signs that show nothing."""
 
 
 def one_line(text: str) -> str:

@@ -38,10 +38,14 @@ def _read(words: list[str]) -> tuple[str, str]:
         key_env = words[2]
     elif len(words) > 1:
         raise usage_error(f"%claude_endpoint takes a URL and {KEY_OPTION} NAME, not {words[1]}")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise usage_error(f"{url} is no address; write it as http://localhost:11434")
-    if parts.password:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise usage_error("that is no address; write it as http://localhost:11434")
+    if parts.username or parts.query or parts.fragment:
         raise usage_error(f"a key in the address would stay in the notebook; use {KEY_OPTION} NAME")
     if url.endswith("/v1"):
         raise usage_error(f"leave /v1 away: the CLI adds it; write {url.removesuffix('/v1')}")

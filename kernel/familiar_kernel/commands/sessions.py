@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from IPython.core.error import UsageError
+
 from .showing import STATUS_TIMEOUT, cell, markdown_table, plain_table, show, usage_error
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ RESUMED = (
     "of earlier turns are not there unless the tools show that they are. Look before you rely on "
     "them."
 )
+_TAB_TIMEOUT = 3.0
 _WORDS = 60
 _SHOWN = 20
 
@@ -111,13 +114,13 @@ def _show_list(kernel: FamiliarKernel) -> None:
     show(kernel, f"{plain}\n\n{told}", f"{markdown_table(heading, rows)}\n\n{cell(told)}")
 
 
-def _earlier(kernel: FamiliarKernel) -> list[Earlier]:
+def _earlier(kernel: FamiliarKernel, timeout: float = STATUS_TIMEOUT) -> list[Earlier]:
     """Return the other sessions of this directory, newest first, those of this notebook before
     all."""
     register = kernel.shell.familiar.register
     here = kernel.shell.familiar.notebook
     sessions = []
-    for found in _told(kernel, "sessions")["sessions"]:
+    for found in _told(kernel, "sessions", timeout)["sessions"]:
         if found["id"] == kernel.familiar.session_id:
             continue
         facts = register.facts(found["id"])
@@ -144,8 +147,10 @@ def _chosen(kernel: FamiliarKernel, wanted: str) -> Earlier:
     return found[0]
 
 
-def _told(kernel: FamiliarKernel, what: str, **arguments: Any) -> dict[str, Any]:
-    told = kernel.familiar.question(what, STATUS_TIMEOUT, **arguments)
+def _told(
+    kernel: FamiliarKernel, what: str, timeout: float = STATUS_TIMEOUT, **arguments: Any
+) -> dict[str, Any]:
+    told = kernel.familiar.question(what, timeout, **arguments)
     if told.get("error"):
         raise usage_error(str(told["error"]))
     return told
@@ -180,8 +185,13 @@ def export(kernel: FamiliarKernel, rest: str) -> None:
 
 
 def ids(kernel: FamiliarKernel) -> list[str]:
-    """Return the IDs of earlier sessions, for completion."""
-    return [session.id for session in _earlier(kernel)]
+    """Return the IDs of earlier sessions, for completion; none where that would take a while."""
+    if kernel.familiar.state == "asleep":
+        return []
+    try:
+        return [session.id for session in _earlier(kernel, _TAB_TIMEOUT)]
+    except UsageError:
+        return []
 
 
 def _short(text: str, length: int) -> str:

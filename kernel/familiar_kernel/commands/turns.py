@@ -8,7 +8,7 @@ from familiar_kernel.namespace.execution import CodeStopped
 from familiar_kernel.outputs import CellOutputs
 from familiar_kernel.permissions import Decision, Request
 
-from .showing import markdown_table, plain_table, show, usage_error
+from .showing import markdown_table, plain_table, show, show_text, usage_error
 
 if TYPE_CHECKING:
     from familiar_kernel.background import BackgroundTurn, BackgroundTurns, Waiting
@@ -54,6 +54,8 @@ def _show_turn(kernel: FamiliarKernel, task: BackgroundTurn) -> None:
         return
     data, metadata = answer._repr_mimebundle_()
     kernel.shell.display_pub.publish(data, metadata)
+    if task.error:
+        show_text(kernel, task.error)
 
 
 def stop(kernel: FamiliarKernel, rest: str) -> None:

@@ -321,6 +321,8 @@ class Familiar(Chosen):
             self.number = number
             self._exists = exists
             if self._link is not None and self._link.alive:
+                # Its CLI counts anew; the kernel's budget does not.
+                self._link.send(Configure({"budget_left": self.budget_left}))
                 self._link.send(Reset(session_id, resume=exists))
         return session_id
 

@@ -7,6 +7,7 @@ ended.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
@@ -33,6 +34,15 @@ class Inbox:
             return self._calls.get(timeout=timeout) if timeout else self._calls.get_nowait()
         except Empty:
             return None
+
+    def drain(self) -> list[Call]:
+        """Return all calls that there are."""
+        calls = []
+        with contextlib.suppress(Empty):
+            while True:
+                if call := self._calls.get_nowait():
+                    calls.append(call)
+        return calls
 
     def listen(self, listener: Callable[[], object]) -> None:
         """Have ``listener`` called with everything that comes from now on, and once now."""

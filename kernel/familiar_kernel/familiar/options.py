@@ -6,6 +6,7 @@ a log.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ class Settings:
         """
         if not self.endpoint:
             return dict(self.env)
-        env = {**dict.fromkeys(LEAD_ELSEWHERE, ""), **self.env}
+        env = {**self.env, **dict.fromkeys(LEAD_ELSEWHERE, "")}
         env |= {
             "ANTHROPIC_BASE_URL": self.endpoint,
             "ANTHROPIC_API_KEY": "",
@@ -92,6 +93,26 @@ class Settings:
         return env
 
 
+def over_settings(wanted: Settings, rehearsal: bool) -> str | None:
+    """Return settings for the CLI that its other settings files cannot overrule, or None.
+
+    Their variables go over its environment: a person's files may name an endpoint, a key or a
+    program that prints one, which must not lead to, or go to, another server. They hold the key for
+    that server where there is one: then they are not to become an argument.
+    """
+    if not (wanted.endpoint or rehearsal):
+        return None
+    env = wanted.cli_env()
+    ours = {name: env[name] for name in (*_LEADING, *_MODELS) if name in env}
+    return json.dumps({"apiKeyHelper": "", "env": {**dict.fromkeys(LEAD_ELSEWHERE, ""), **ours}})
+
+
+_LEADING = (
+    *LEAD_ELSEWHERE,
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_BASE_URL",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+)
 _MODELS = (
     "ANTHROPIC_SMALL_FAST_MODEL",
     "ANTHROPIC_DEFAULT_HAIKU_MODEL",
@@ -108,6 +129,7 @@ def options(
     *,
     resume: bool,
     budget: float | None,
+    settings: str | None = None,
 ) -> ClaudeAgentOptions:
     """Return the options with which a CLI is started.
 
@@ -118,6 +140,7 @@ def options(
         stderr: takes each line of the CLI's stderr.
         resume: whether the session exists.
         budget: US dollars that this CLI may spend; None for no limit.
+        settings: settings over all others, as JSON or as the path of a file of it.
     """
     gate = Gate(kernel)
     return ClaudeAgentOptions(
@@ -143,6 +166,7 @@ def options(
         hooks={"PostToolUse": [HookMatcher(matcher=ON_RECORD, hooks=[gate.used])]},
         permission_mode=wanted.permission_mode,  # type: ignore[arg-type]
         env=wanted.cli_env(),
+        settings=settings,
         stderr=stderr,
         client_app="familiar-kernel",
     )

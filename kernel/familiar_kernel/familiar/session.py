@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import tempfile
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -37,7 +38,7 @@ from claude_agent_sdk import (
 
 from . import errors
 from .errors import Trouble, TroubleError
-from .options import Settings, options
+from .options import Settings, options, over_settings
 from .protocol import Prompt, ThinkingDelta, TurnEvent, TurnFinished
 from .tools import Kernel
 from .turn import TurnReader
@@ -79,6 +80,7 @@ class Session:
         self._client: ClaudeSDKClient | None = None
         self._client_settings = settings
         self._cost_of_client = 0.0
+        self._settings_file = ""
         self._budget_set: float | None = None
         self._spent_since = 0.0
         self._inbox: asyncio.Queue[Message | Exception | None] = asyncio.Queue()
@@ -147,6 +149,7 @@ class Session:
                 self._stderr.append,
                 resume=resume,
                 budget=budget,
+                settings=self._over_settings(wanted),
             )
         )
         # Where it is late it is ended at once, or the SDK would wait for it another five seconds.
@@ -178,10 +181,28 @@ class Session:
             self._read(client, self._inbox), name="familiar-session-reader"
         )
 
+    def _over_settings(self, wanted: Settings) -> str | None:
+        """Return what goes over the person's settings files: as an argument, or, where it holds a
+        key, as the path of a file that nobody else can read."""
+        settings = over_settings(wanted, self.rehearsal)
+        if settings is None or not os.environ.get(wanted.endpoint_key_env):
+            return settings
+        fd, self._settings_file = tempfile.mkstemp(prefix="familiar-", suffix=".json")  # 0600
+        with os.fdopen(fd, "w") as file:
+            file.write(settings)
+        return self._settings_file
+
+    def _forget_settings(self) -> None:
+        if self._settings_file:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._settings_file)
+            self._settings_file = ""
+
     async def disconnect(self) -> None:
         """End the CLI and every process that it started. The session on disk stays."""
         client, self._client = self._client, None
         pump, self._pump = self._pump, None
+        self._forget_settings()
         if client is not None:
             try:
                 async with asyncio.timeout(CLOSE_DEADLINE):
