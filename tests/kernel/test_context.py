@@ -9,18 +9,12 @@ from typing import Any
 
 import pytest
 
-from endpoint import Endpoint, running_endpoint
+from endpoint import Endpoint
 from kernels import CELL_TIMEOUT, Kernel, running_kernel
 
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "tools.yaml"
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[Endpoint]:
-    with running_endpoint(SCRIPT) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

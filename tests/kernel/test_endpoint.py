@@ -78,6 +78,26 @@ def test_the_persons_own_key_never_goes_there(kernel: Kernel, local: Endpoint) -
     assert "for-the-local-one" not in kernel.run("%claude_endpoint").text()
 
 
+def test_a_key_that_is_set_in_a_cell_is_used(kernel: Kernel, local: Endpoint) -> None:
+    assert kernel.run("%claude hello").status == "ok"  # the host runs, without the key
+    kernel.run("%env LATER_KEY=set-in-a-cell")
+    kernel.run(f"%claude_endpoint {local.url} --key-env LATER_KEY")
+    kernel.run("%claude_model qwen3:8b")
+    assert kernel.run("%claude hello").status == "ok"
+    assert {h["authorization"] for h in local.headers} == {"Bearer set-in-a-cell"}
+
+
+def test_a_password_in_the_address_is_not_shown(tmp_path: Path, local: Endpoint) -> None:
+    address = local.url.replace("//", "//somebody:the-password@") + "/?key=the-key"
+    env = local.environment | {"ANTHROPIC_BASE_URL": address}
+    with running_kernel(tmp_path / "home", arguments=(), env=env) as running:
+        for command in ("%claude_status", "%claude_endpoint"):
+            told = running.run(command).text()
+            assert local.url in told
+            assert "the-password" not in told
+            assert "the-key" not in told
+
+
 @pytest.mark.parametrize("key", ["", " --key-env LOCAL_KEY"])
 def test_claudes_own_settings_lead_nowhere_else(
     kernel: Kernel, local: Endpoint, tmp_path: Path, key: str

@@ -11,7 +11,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from endpoint import Endpoint, running_endpoint
+from endpoint import Endpoint
 from kernels import Kernel, running_kernel
 
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]
@@ -27,12 +27,6 @@ written = io.BytesIO()
 wide.save(written, "JPEG")
 IPython.display.display(IPython.display.Image(written.getvalue()))
 """
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[Endpoint]:
-    with running_endpoint(SCRIPT) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

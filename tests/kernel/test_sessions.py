@@ -4,12 +4,11 @@ cost."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from endpoint import Endpoint, running_endpoint
+from endpoint import Endpoint
 from kernels import Kernel, running_kernel
 
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]
@@ -17,10 +16,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.cli]
 SCRIPT = Path(__file__).parents[1] / "scripts" / "sessions.yaml"
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[Endpoint]:
-    with running_endpoint(SCRIPT, model="claude-sonnet-4-5") as running:
-        yield running
+MODEL = "claude-sonnet-4-5"
 
 
 def starts(folder: Path, endpoint: Endpoint, **options: object):  # type: ignore[no-untyped-def]
@@ -126,6 +122,13 @@ def test_a_conversation_is_written_to_a_file(tmp_path: Path, endpoint: Endpoint)
         assert again.status == "error"
         assert "exists already" in again.stream("stderr")
         assert kernel.run("%claude_export /nowhere/kept.md").status == "error"
+        nobody = kernel.run("%claude_export ~nobody-here/kept.md")
+        assert "no home" in nobody.stream("stderr")
+        assert "3 turns" in kernel.run('%claude_export "with a space.md"').text()
+        assert (tmp_path / "home" / "with a space.md").exists()
+        own = kernel.run(f"%claude_resume {session(kernel)}")
+        assert "own session" in own.stream("stderr")
+        assert "US dollars" in kernel.run("%claude_budget 1e300").stream("stderr")
 
 
 def test_what_the_cli_puts_in_is_no_part_of_the_conversation(

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from .showing import show, table, usage_error
+from .showing import STATUS_TIMEOUT, show, table, usage_error
 
 if TYPE_CHECKING:
     from familiar_kernel.kernel import FamiliarKernel
@@ -55,7 +55,8 @@ def _read(words: list[str]) -> tuple[str, str]:
 
 
 def _usual(kernel: FamiliarKernel) -> str:
-    return str(kernel.familiar.facts.get("endpoint") or "Anthropic's")
+    told = kernel.familiar.question("status", STATUS_TIMEOUT)
+    return str(told.get("endpoint") or "not known: the host does not answer")
 
 
 def _rows(kernel: FamiliarKernel) -> list[tuple[str, str]]:

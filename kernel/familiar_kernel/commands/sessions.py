@@ -39,6 +39,9 @@ def resume(kernel: FamiliarKernel, rest: str) -> None:
     if not rest:
         _show_list(kernel)
         return
+    _refuse_while_working(kernel)
+    if len(rest) >= 8 and kernel.familiar.session_id.startswith(rest):
+        raise usage_error("that is this kernel's own session: it goes on with the next prompt")
     chosen = _chosen(kernel, rest)
     if chosen.held:
         raise usage_error(
@@ -53,11 +56,16 @@ def fork(kernel: FamiliarKernel, rest: str) -> None:
     familiar = kernel.familiar
     if not rest and not familiar.number:
         raise usage_error("there is nothing to copy yet: this session has had no turn")
-    if familiar.turns() and not rest:
-        raise usage_error("a turn is under way; wait for it, or end it with %claude_stop")
-    source = _chosen(kernel, rest).id if rest else familiar.session_id
+    _refuse_while_working(kernel)
+    source = _chosen(kernel, rest, held=True).id if rest else familiar.session_id
     told = _told(kernel, "fork", session_id=source)
     _go_on(kernel, told["session_id"], f"A copy of {source[:8]}", same_kernel=not rest)
+
+
+def _refuse_while_working(kernel: FamiliarKernel) -> None:
+    """Keep a turn from being ended by a change of session that was not meant to end it."""
+    if kernel.familiar.turns():
+        raise usage_error("a turn is under way; wait for it, or end it with %claude_stop")
 
 
 def _go_on(kernel: FamiliarKernel, session_id: str, how: str, same_kernel: bool = False) -> None:
@@ -130,10 +138,20 @@ def _earlier(kernel: FamiliarKernel, timeout: float = STATUS_TIMEOUT) -> list[Ea
     return sorted(sessions, key=lambda s: (not (here and s.notebook == here), -s.modified))
 
 
-def _chosen(kernel: FamiliarKernel, wanted: str) -> Earlier:
+def _chosen(kernel: FamiliarKernel, wanted: str, held: bool = False) -> Earlier:
+    """Return the session that an ID, its beginning or ``last`` stands for.
+
+    Args:
+        kernel: the kernel.
+        wanted: what the person wrote.
+        held: whether ``last`` may be one that another kernel has.
+
+    Raises:
+        UsageError: none or several.
+    """
     sessions = _earlier(kernel)
     if wanted == "last":
-        free = [session for session in sessions if not session.held]
+        free = [session for session in sessions if held or not session.held]
         if not free:
             raise usage_error("there is no earlier session of this directory to go on with")
         return free[0]
@@ -170,7 +188,7 @@ def export(kernel: FamiliarKernel, rest: str) -> None:
     familiar = kernel.familiar
     if not familiar.number:
         raise usage_error("there is nothing to write yet: this session has had no turn")
-    path = Path(rest or f"claude-{familiar.session_id[:8]}.md").expanduser()
+    path = _file(rest or f"claude-{familiar.session_id[:8]}.md")
     told = _told(kernel, "messages", session_id=familiar.session_id)
     text = conversation(told["messages"], familiar.session_id, rehearsal=familiar.rehearsal)
     try:
@@ -182,6 +200,16 @@ def export(kernel: FamiliarKernel, rest: str) -> None:
         raise usage_error(f"{path} cannot be written: {err.strerror}") from None
     turns = f"{told['turns']} turn{'' if told['turns'] == 1 else 's'}"
     show(kernel, f"{turns} written to {path}", f"{turns} written to {cell(str(path))}")
+
+
+def _file(written: str) -> Path:
+    """Return the file that a person wrote, in quotes or without."""
+    if len(written) > 2 and written[0] == written[-1] and written[0] in "'\"":
+        written = written[1:-1]
+    try:
+        return Path(written).expanduser()
+    except RuntimeError:
+        raise usage_error(f"there is no home for {written}; write the whole path") from None
 
 
 def ids(kernel: FamiliarKernel) -> list[str]:

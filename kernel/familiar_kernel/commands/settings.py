@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from traitlets import TraitError
@@ -14,6 +13,9 @@ from .showing import cell, dollars, no_arguments, show, table, usage_error
 
 if TYPE_CHECKING:
     from familiar_kernel.kernel import FamiliarKernel
+
+_MOST = 1e6
+"""US dollars: more is a slip of the keyboard."""
 
 
 def reset(kernel: FamiliarKernel, rest: str) -> None:
@@ -80,7 +82,7 @@ def budget(kernel: FamiliarKernel, rest: str) -> None:
             amount = 0.0 if rest == "none" else float(rest.removeprefix("$"))
         except ValueError:
             amount = -1.0
-        if not 0.0 <= amount < math.inf or (not amount and rest != "none"):
+        if not 0.0 <= amount <= _MOST or (not amount and rest != "none"):
             raise usage_error(f"%claude_budget takes US dollars, such as 2.00, or none, not {rest}")
         familiar.configure(max_budget_usd=amount)
     spent = f"{dollars(familiar.spent)} spent so far"
@@ -91,6 +93,11 @@ def budget(kernel: FamiliarKernel, rest: str) -> None:
         budget = dollars(familiar.max_budget_usd)
         text = f"The budget is {budget}; {spent}, {dollars(left)} left."
     show(kernel, text, text.replace("$", "\\$"))
+
+
+def always_allowed(kernel: FamiliarKernel) -> list[str]:
+    """Return the tools that ``%claude_permissions revoke`` takes, for completion."""
+    return [tool_name(name) for name in kernel.permissions.always]
 
 
 def permissions(kernel: FamiliarKernel, rest: str) -> None:

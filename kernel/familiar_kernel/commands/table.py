@@ -147,6 +147,7 @@ COMMANDS: tuple[Command, ...] = (
         "%claude_permissions [MODE|revoke [TOOL]]",
         "settings.permissions",
         ("ask", "accept-edits", "plan", "bypass", "revoke"),
+        "settings.always_allowed",
     ),
     Command(
         "claude_budget",
@@ -160,7 +161,13 @@ COMMANDS: tuple[Command, ...] = (
         "show or choose who answers: another server that speaks the Messages API",
         "%claude_endpoint [URL [--key-env NAME]|default]",
         "endpoint.endpoint",
-        ("default", "http://localhost:11434", "http://localhost:8080", "http://localhost:8000"),
+        (
+            "default",
+            "http://localhost:11434",
+            "http://localhost:8080",
+            "http://localhost:8000",
+            "--key-env",
+        ),
     ),
     Command(
         "claude_turns",

@@ -108,12 +108,12 @@ class Chosen(Configurable):
                 "thinking",
                 "permission_mode",
                 "endpoint",
-                "endpoint_key_env",
                 "start_timeout",
                 "cli_path",
                 "env",
             )
         }
+        settings["endpoint_key"] = os.environ.get(self.endpoint_key_env, "")
         if self.rehearsal:
             state = Path(jupyter_data_dir()) / "familiar-rehearsal"
             state.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -295,6 +295,9 @@ class Familiar(Chosen):
             setattr(self, name, value)
         if settings.pop("max_budget_usd", None) is not None:
             settings["budget_left"] = self.budget_left
+        if "endpoint_key_env" in settings:
+            # Its value: the host has the environment of when it was started.
+            settings["endpoint_key"] = os.environ.get(settings.pop("endpoint_key_env"), "")
         with self._lock:
             if self._link is not None and self._link.alive:
                 self._link.send(Configure(settings))

@@ -21,6 +21,7 @@ import warnings
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import psutil
 from claude_agent_sdk import CanUseToolShadowedWarning
@@ -299,11 +300,21 @@ class Host:
             "pid": os.getpid(),
             "sdk": version("claude-agent-sdk"),
             "cli": self._settings.cli_path,
-            "endpoint": env.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com",
+            "endpoint": _shown(env.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"),
             "rehearsal": self._rehearsal is not None,
             "connected": self._session.connected,
             "python": sys.executable,
         }
+
+
+def _shown(address: str) -> str:
+    """Return an address without the name, password and query that it may hold."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "an address that cannot be read"
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host, query="", fragment="").geturl()
 
 
 def _told(text: str, failed: bool) -> dict[str, Any]:

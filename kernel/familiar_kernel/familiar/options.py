@@ -7,8 +7,7 @@ a log.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +45,8 @@ NOTEBOOK_HINT = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What the kernel asks of its session; see the traits of the same names in ``Familiar``."""
+    """What the kernel asks of its session; see the traits of the same names in ``Familiar``. The
+    endpoint's key is here in place of the variable that holds it in the kernel."""
 
     model: str = ""
     effort: str = ""
@@ -56,7 +56,7 @@ class Settings:
     cli_path: str = ""
     budget_left: float | None = None
     endpoint: str = ""
-    endpoint_key_env: str = ""
+    endpoint_key: str = field(default="", repr=False)
     start_timeout: float = 90.0
     env: dict[str, str] = field(default_factory=dict)
 
@@ -69,10 +69,10 @@ class Settings:
         """What the CLI takes only when it starts; a change of it needs another CLI."""
         # With another endpoint the model is in the CLI's environment too.
         model = self.model if self.endpoint else ""
-        where = (self.endpoint, self.endpoint_key_env, model)
+        where = (self.endpoint, self.endpoint_key, model)
         return (self.effort, self.thinking, self.permission_mode, self.budget_left, *where)
 
-    def cli_env(self, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    def cli_env(self) -> dict[str, str]:
         """Return the variables that the CLI gets over its host's own.
 
         With another endpoint none of them leads to, or tells of, the person's own account.
@@ -83,7 +83,7 @@ class Settings:
         env |= {
             "ANTHROPIC_BASE_URL": self.endpoint,
             "ANTHROPIC_API_KEY": "",
-            "ANTHROPIC_AUTH_TOKEN": environ.get(self.endpoint_key_env, "") or NO_KEY,
+            "ANTHROPIC_AUTH_TOKEN": self.endpoint_key or NO_KEY,
             # Who talks to a model of their own does not expect a word to go elsewhere.
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         }

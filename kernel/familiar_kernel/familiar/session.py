@@ -185,7 +185,7 @@ class Session:
         """Return what goes over the person's settings files: as an argument, or, where it holds a
         key, as the path of a file that nobody else can read."""
         settings = over_settings(wanted, self.rehearsal)
-        if settings is None or not os.environ.get(wanted.endpoint_key_env):
+        if settings is None or not wanted.endpoint_key:
             return settings
         fd, self._settings_file = tempfile.mkstemp(prefix="familiar-", suffix=".json")  # 0600
         with os.fdopen(fd, "w") as file:
