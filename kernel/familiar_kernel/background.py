@@ -32,7 +32,7 @@ from .questions import Questions
 if TYPE_CHECKING:
     from .answer.record import Answer
     from .kernel import FamiliarKernel
-    from .namespace.local import Moment
+    from .namespace.tools import Moment
 
 log = logging.getLogger(__name__)
 

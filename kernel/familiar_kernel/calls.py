@@ -22,8 +22,8 @@ from .questions import Questions
 
 if TYPE_CHECKING:
     from .kernel import FamiliarKernel
-    from .namespace.local import LocalNamespace, Moment
     from .namespace.reading import Content
+    from .namespace.tools import Moment, Namespace
 
 _serving: ContextVar[bool] = ContextVar("familiar_serving", default=False)
 
@@ -37,7 +37,7 @@ class CallServer:
     def __init__(self, kernel: FamiliarKernel) -> None:
         self._kernel = kernel
         self._asker = Asker(kernel)
-        self._made: LocalNamespace | None = None
+        self._made: Namespace | None = None
 
     @property
     def serving(self) -> bool:
@@ -107,12 +107,12 @@ class CallServer:
             _serving.reset(token)
 
     @property
-    def _namespace(self) -> LocalNamespace:
+    def _namespace(self) -> Namespace:
         if self._made is None:
-            from .namespace.local import LocalNamespace  # not at boot: most cells ask nothing
+            from .namespace.tools import Namespace  # not at boot: most cells ask nothing
 
             kernel = self._kernel
-            self._made = LocalNamespace(kernel.shell, kernel.output_watch.log, lambda: kernel.cell)
+            self._made = Namespace(kernel.place, kernel.output_watch.log, lambda: kernel.cell)
         return self._made
 
     def _other(self, turn: Turn, call: Call, outputs: CellOutputs | None) -> tuple[Content, bool]:

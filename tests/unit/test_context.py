@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from familiar_kernel.cell_log import CellLog, LoggedCell
 from familiar_kernel.context import compose, describe_named, is_prompt, tokens
+from familiar_kernel.namespace.local import beginning_of
 
 
 def cells(*told: tuple[str, str]) -> list[LoggedCell]:
@@ -81,7 +82,9 @@ def test_prompts_are_known_already() -> None:
 
 
 def named(prompt: str, folder: Path) -> list[str]:
-    return describe_named(prompt, {"df", "x"}.__contains__, lambda e: f"<{e}>", folder)
+    return describe_named(
+        prompt, {"df", "x"}.__contains__, lambda e: f"<{e}>", lambda p: beginning_of(folder / p)
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,5 +119,5 @@ def test_files_are_named_with_an_at(tmp_path: Path) -> None:
 
 @given(st.text())
 def test_any_prompt_can_be_looked_through(prompt: str) -> None:
-    for text in describe_named(prompt, lambda _: True, lambda e: e, Path("/nonexistent")):
+    for text in describe_named(prompt, lambda _: True, lambda e: e, lambda p: p):
         assert text.startswith(("@", "The file "))

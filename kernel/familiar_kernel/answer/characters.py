@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from familiar_kernel.text import whole
+
 _BAD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202d\u202e]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _TERMINAL = re.compile(
     "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, cursor movements
     "|(?:\x1b\\]|\x9d)[^\x07\x1b\x9c\x9d\n]*(?:\x07|\x1b\\\\|\x9c)"  # window titles, links
@@ -32,13 +33,6 @@ _VISIBLE: dict[int, str] = {
     0x202D: _BIDI_VISIBLE[0x202D],
     0x202E: _BIDI_VISIBLE[0x202E],
 }
-
-
-def whole(text: str) -> str:
-    """Return the text as valid Unicode: surrogate pairs joined, halves replaced by U+FFFD."""
-    if not _SURROGATE.search(text):
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def clean(text: str) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from familiar_kernel.answer.characters import whole
-from familiar_kernel.answer.render import final
-from familiar_kernel.answer.transcript import Transcript
-from familiar_kernel.familiar.protocol import Outcome
+if TYPE_CHECKING:
+    from familiar_kernel.answer.transcript import Transcript
+    from familiar_kernel.familiar.protocol import Outcome
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -54,6 +53,10 @@ class Answer:
         Raises:
             ValueError: the turn has not ended.
         """
+        # Here, since the value alone is also made inside a sandbox, from what is sent there.
+        from familiar_kernel.answer.render import final
+        from familiar_kernel.text import whole
+
         data, metadata = final(transcript)
         end = transcript.finished
         assert end is not None  # or final() had raised

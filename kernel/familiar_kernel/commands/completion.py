@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .table import COMMANDS, usage_text
@@ -16,8 +15,6 @@ MODELS = ("opus", "sonnet", "haiku")
 """The CLI's aliases of models."""
 _AT = re.compile(r"(?:^|(?<=[\s(`'\"]))@(?P<named>[^\s@]*|file:\"[^\"\n]*)\Z")
 """The ``@...`` that the cursor is at the end of."""
-_FILES = 200
-"""Files of one folder that are offered."""
 
 
 def complete(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | None:
@@ -67,7 +64,7 @@ def _in_prompt(kernel: FamiliarKernel, before: str, cell: bool) -> tuple[int, li
         return 0, []
     # A name of the user's own, as a word of the prompt.
     stem = word.lstrip("`(\"'")
-    return len(stem), _variables(kernel, stem) if stem else []
+    return len(stem), kernel.place.names(stem) if stem else []
 
 
 def _models(kernel: FamiliarKernel) -> list[str]:
@@ -75,67 +72,17 @@ def _models(kernel: FamiliarKernel) -> list[str]:
     return list(dict.fromkeys([*MODELS, kernel.familiar.model or MODELS[0], *seen]))
 
 
-def _variables(kernel: FamiliarKernel, stem: str) -> list[str]:
-    hidden = kernel.shell.user_ns_hidden
-    names = [n for n in kernel.shell.user_ns if n.startswith(stem) and n not in hidden]
-    return sorted(n for n in names if n[0] != "_")
-
-
 def _named(kernel: FamiliarKernel, named: str) -> tuple[int, list[str]]:
     """Complete what stands behind an ``@``, as :func:`_in_prompt` does."""
     if named.startswith("file:"):
         path = named.removeprefix("file:").lstrip('"')
         length = len(named) - len("file:")
-        return length, _files(path, quoted=length > len(path))
+        return length, kernel.place.files(path, length > len(path))
     if "." in named:
         owner, _, stem = named.rpartition(".")
-        return len(stem), [n for n in _attributes(kernel, owner) if n.startswith(stem)]
-    found = _variables(kernel, named)
+        return len(stem), [n for n in kernel.place.attributes(owner) if n.startswith(stem)]
+    found = kernel.place.names(named)
     return len(named), [*found, "file:"] if "file:".startswith(named) else found
-
-
-def _attributes(kernel: FamiliarKernel, owner: str) -> list[str]:
-    """Return the attributes of a variable, or of an attribute of one; no code of theirs runs."""
-    name, *path = owner.split(".")
-    value = kernel.shell.user_ns.get(name)
-    for step in path:
-        value = _own(value).get(step)
-    if value is None:
-        return []
-    names = {*_own(value), *dir(type(value))}
-    if type(value).__module__.partition(".")[0] in ("pandas", "polars"):
-        columns = getattr(value, "columns", ())
-        names |= {column for column in columns if isinstance(column, str) and column.isidentifier()}
-    return sorted(n for n in names if isinstance(n, str) and n.isidentifier() and n[0] != "_")
-
-
-def _own(value: Any) -> dict[str, Any]:
-    try:
-        return dict(object.__getattribute__(value, "__dict__"))
-    except (AttributeError, TypeError):
-        return {}
-
-
-def _files(typed: str, quoted: bool) -> list[str]:
-    """Return the paths that begin like this, folders with a slash, in quotes where they need
-    them."""
-    folder, _, stem = typed.rpartition("/")
-    prefix = f"{folder}/" if folder or typed.startswith("/") else ""
-    try:
-        entries = sorted(Path(prefix or ".").expanduser().iterdir())
-    except OSError:
-        return []
-    found = []
-    for entry in entries:
-        hidden = entry.name.startswith(".") and not stem.startswith(".")
-        if entry.name.startswith(stem) and not hidden and '"' not in entry.name:
-            path = f"{prefix}{entry.name}"
-            is_folder = entry.is_dir()
-            if quoted or " " in path:
-                found.append(f'"{path}/' if is_folder else f'"{path}"')
-            else:
-                found.append(f"{path}/" if is_folder else path)
-    return found[:_FILES]
 
 
 def _matches(matches: list[str], start: int, end: int) -> dict[str, Any]:

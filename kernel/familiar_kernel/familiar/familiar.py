@@ -22,6 +22,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import Any
 
+from ..text import whole
 from . import errors
 from .configuration import Chosen
 from .errors import Trouble
@@ -189,7 +190,7 @@ class Familiar(Chosen):
                     "Ask from a cell, or from a thread of the kernel.",
                 )
             )
-        text = whole_characters(text)
+        text = whole(text)
         size = len(text.encode())
         if size > self.max_prompt_bytes:
             raise errors.TroubleError(
@@ -205,7 +206,7 @@ class Familiar(Chosen):
             self.number += 1
             self._exists = True
             identifier = str(uuid.uuid4())
-            context = whole_characters(context)
+            context = whole(context)
             prompt = Prompt(identifier, text, options, context, self.number)
             turn = Turn(prompt, view, background)
             turn.link = link
@@ -465,14 +466,6 @@ def _answer(reply: Future[dict[str, Any]], value: dict[str, Any]) -> None:
     """Give a question its answer, unless it has one."""
     with contextlib.suppress(InvalidStateError):
         reply.set_result(value)
-
-
-def whole_characters(text: str) -> str:
-    """Return the text with U+FFFD for each half of a surrogate pair, as any text file would have
-    it."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _existing_directory() -> str:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
-from .protocol import Call
+if TYPE_CHECKING:
+    from .protocol import Call
 
 
 class Inbox:

@@ -1,190 +1,122 @@
-"""The namespace of this very process: Claude's tools, served where the data is."""
+"""The variables of this very process; see :mod:`.place`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from familiar_kernel import context
-
-from . import execution, reading
+from . import execution
 from .probe import Probe, ProbeError
-from .reading import Content, text_block
 
 if TYPE_CHECKING:
-    from familiar_kernel.cell_log import CellLog, LoggedCell
+    from .probe.fitting import Picture
 
-Moment = tuple[int, dict[str, object]]
-"""What there was at a time: how many cells had begun, and what stands for the variables."""
 NO_AWAIT = (
     "Top-level await works only where the prompt is a whole cell, and not in ask() or among code. "
     "Write the code without it."
 )
+_FILE = 20_000
+"""Characters of a file that is named with ``@file:``."""
+_FILES = 200
+"""Files of one folder that are offered."""
 
 
-class LocalNamespace:
-    """What Claude's tools see and do in the kernel's own process.
+class LocalPlace:
+    """A :class:`.place.Place` in the kernel's own process.
 
     Args:
         shell: the IPython shell whose variables they are.
-        log: what its cells held and showed.
-        cell: returns the request's id of the cell that is being executed.
     """
 
-    def __init__(self, shell: Any, log: CellLog, cell: Callable[[], str]) -> None:
+    def __init__(self, shell: Any) -> None:
         self._shell = shell
-        self._log = log
-        self._cell = cell
-        self._seen_cells = 0
         self._probe = Probe(lambda: shell.user_ns, lambda: set(shell.user_ns_hidden))
-        self._looks: dict[str, Callable[..., Content]] = {
-            "list_variables": self._list,
-            "describe_variable": self._describe,
-            "read_cells": self._read_cells,
-            "last_error": self._last_error,
-            "look_at_picture": self._look_at_picture,
-            "propose_cell": self._propose,
-        }
 
-    def look(self, name: str, arguments: dict[str, Any]) -> tuple[Content, bool]:
-        """Serve a tool that only looks; return what came of it, and whether it failed."""
-        tool = self._looks.get(name)
-        if tool is None:
-            return [text_block(f"This kernel has no tool {name!r}.")], True
-        try:
-            return tool(**arguments), False
-        except (ProbeError, ValueError) as err:
-            return [text_block(str(err))], True
-        except TypeError as err:
-            return [text_block(f"{name} does not take these arguments: {err}")], True
+    def variables(self, pattern: str = "", page: int = 1) -> str:
+        return self._probe.variables(pattern, page)
 
-    def run(self, code: str) -> tuple[Content, bool]:
-        """Run code, blocking; return what it showed, and whether it failed.
+    def describe(self, expression: str, page: int = 1) -> str:
+        return self._probe.describe(expression, page)
 
-        Raises:
-            execution.CodeStopped: it was interrupted.
-        """
-        if execution.awaits(self._shell, code):
-            return [text_block(NO_AWAIT)], True
-        seen = self._seen()
-        went_well = execution.run(self._shell, code)
-        return self._ran(seen, went_well), not went_well
-
-    async def run_awaiting(self, code: str) -> tuple[Content, bool]:
-        """Run code as :meth:`run` does, on the kernel's loop, which goes on where it awaits.
-
-        Raises:
-            execution.CodeStopped: it was interrupted.
-        """
-        seen = self._seen()
-        went_well = await execution.run_awaiting(self._shell, code)
-        return self._ran(seen, went_well), not went_well
-
-    def moment(self) -> Moment:
-        """Return what there is now, for a later :meth:`mark`."""
-        return self._log.begun, self._probe.moment()
-
-    def mark(self, moment: Moment | None = None) -> None:
-        """Remember cells and variables as they are now, or were at a moment: what has come since is
-        new."""
-        seen, variables = moment or self.moment()
-        if seen >= self._seen_cells:  # else a later turn has been told more
-            self._seen_cells = seen
-            self._probe.mark(variables)
-
-    def last_failure(self) -> str:
-        """Return how the latest cell of the person's failed, in one line; empty where it did
-        not."""
-        now = self._log.get(self._cell())
-        cells = [c for c in self._log.cells() if c is not now and not context.is_prompt(c.code)]
-        if not cells:
-            return ""
-        for kind, content in cells[-1].outputs():
-            if kind == "error":
-                said = str(content.get("evalue", "")).strip().partition("\n")[0][:200]
-                failed = f"In [{cells[-1].number}] failed with {content.get('ename', 'an error')}"
-                return f"{failed}: {said}" if said else failed
-        return ""
-
-    def context(self, prompt: str, mode: str, budget: int, notes: Sequence[str] = ()) -> str:
-        """Return what has happened since :meth:`mark` and what a prompt names, for Claude.
-
-        Args:
-            prompt: the prompt that it goes with.
-            mode: "full", "errors" or "off".
-            budget: tokens that it may have.
-            notes: what Claude must know in any mode.
-        """
-        now = self._cell()
-        cells = [
-            cell
-            for cell in self._log.cells()
-            if cell.serial > self._seen_cells and not context.is_prompt(cell.code)
-        ]
-        current = self._log.get(now)
-        cells = [cell for cell in cells if cell is not current]
-        changes = self._probe.changes() if mode == "full" else ""
-        named = context.describe_named(
-            prompt, self._shell.user_ns.__contains__, self._described, _folder()
-        )
-        return context.compose(cells, changes, named, mode, budget, notes)
-
-    def _described(self, expression: str) -> str:
-        try:
-            return self._probe.describe(expression)
-        except ProbeError as err:
-            return f"({err})"
-
-    def _seen(self) -> int:
-        cell = self._log.get(self._cell())
-        return cell.seen if cell else 0
-
-    def _ran(self, seen: int, went_well: bool) -> Content:
-        cell = self._log.get(self._cell())
-        if cell is None:
-            return [text_block("It ran; what it showed is not known, as this cell is not logged.")]
-        return reading.run_content(cell.outputs(seen), cell.dropped, went_well)
-
-    # -- the tools --
-
-    def _list(self, pattern: str = "", page: int = 1) -> Content:
-        return [text_block(self._probe.variables(pattern, page))]
-
-    def _describe(self, expression: str, page: int = 1) -> Content:
-        return [text_block(self._probe.describe(expression, page))]
-
-    def _last_error(self, page: int = 1) -> Content:
+    def last_error(self, page: int = 1) -> str:
         # IPython keeps it here for %debug; 3.12's last_exc is not set by every version.
-        return [text_block(self._probe.last_error(getattr(sys, "last_value", None), page))]
+        return self._probe.last_error(getattr(sys, "last_value", None), page)
 
-    def _read_cells(self, number: int | None = None, page: int = 1) -> Content:
-        cells = self._log.cells()
-        if number is None:
-            return reading.cells_content(cells, page)
-        return reading.cell_content(self._numbered(number))
+    def picture(self, expression: str) -> Picture:
+        return self._probe.picture(expression)
 
-    def _numbered(self, number: int) -> LoggedCell:
-        cells = self._log.cells()
-        chosen = [cell for cell in cells if cell.number == number]
-        if not chosen:
-            numbers = [cell.number for cell in cells]
-            known = f"{numbers[0]} to {numbers[-1]}" if numbers else "none"
-            raise ValueError(f"There is no cell In [{number}] in the log; it has {known}.")
-        return chosen[-1]
+    def changes(self) -> str:
+        return self._probe.changes()
 
-    def _look_at_picture(self, expression: str = "", number: int | None = None) -> Content:
-        if expression:
-            return reading.picture_content(self._probe.picture(expression))
-        if number is None:
-            raise ValueError("Say of what: an expression, or the number of a cell.")
-        found = reading.pictures(self._numbered(number).outputs(), told=True)
-        return found or [text_block(f"The cell In [{number}] shows no picture.")]
+    def moment(self) -> dict[str, object]:
+        return self._probe.moment()
 
-    def _propose(self, code: str) -> Content:
+    def mark(self, moment: Any) -> None:
+        self._probe.mark(moment)
+
+    def has(self, name: str) -> bool:
+        return name in self._shell.user_ns
+
+    def file(self, path: str) -> str:
+        return beginning_of(_folder() / path)
+
+    def run(self, code: str) -> bool:
+        if execution.awaits(self._shell, code):
+            raise ProbeError(NO_AWAIT)
+        return execution.run(self._shell, code)
+
+    async def run_awaiting(self, code: str) -> bool:
+        return await execution.run_awaiting(self._shell, code)
+
+    def propose(self, code: str) -> None:
         self._shell.set_next_input(code)
-        return [text_block("It will be put below this cell when the turn ends.")]
+
+    # -- completion --
+
+    def names(self, stem: str) -> list[str]:
+        hidden = self._shell.user_ns_hidden
+        names = [n for n in list(self._shell.user_ns) if n.startswith(stem) and n not in hidden]
+        return sorted(n for n in names if n[0] != "_")
+
+    def attributes(self, owner: str) -> list[str]:
+        name, *path = owner.split(".")
+        value = self._shell.user_ns.get(name)
+        for step in path:
+            value = _own(value).get(step)
+        if value is None:
+            return []
+        names = {*_own(value), *dir(type(value))}
+        if type(value).__module__.partition(".")[0] in ("pandas", "polars"):
+            columns = getattr(value, "columns", ())
+            names |= {c for c in columns if isinstance(c, str) and c.isidentifier()}
+        return sorted(n for n in names if isinstance(n, str) and n.isidentifier() and n[0] != "_")
+
+    def files(self, typed: str, quoted: bool) -> list[str]:
+        folder, _, stem = typed.rpartition("/")
+        prefix = f"{folder}/" if folder or typed.startswith("/") else ""
+        try:
+            entries = sorted(Path(prefix or ".").expanduser().iterdir())
+        except (OSError, RuntimeError):
+            return []
+        found = []
+        for entry in entries:
+            hidden = entry.name.startswith(".") and not stem.startswith(".")
+            if entry.name.startswith(stem) and not hidden and '"' not in entry.name:
+                path = f"{prefix}{entry.name}"
+                is_folder = entry.is_dir()
+                if quoted or " " in path:
+                    found.append(f'"{path}/' if is_folder else f'"{path}"')
+                else:
+                    found.append(f"{path}/" if is_folder else path)
+        return found[:_FILES]
+
+
+def _own(value: Any) -> dict[str, Any]:
+    try:
+        return dict(object.__getattribute__(value, "__dict__"))
+    except (AttributeError, TypeError):
+        return {}
 
 
 def _folder() -> Path:
@@ -193,3 +125,24 @@ def _folder() -> Path:
         return Path.cwd()
     except OSError:
         return Path.home()
+
+
+def beginning_of(path: Path) -> str:
+    """Return the beginning of a text file and how much there is, or in brackets why not."""
+    try:
+        path = path.expanduser()
+        with path.open("rb") as file:
+            data = file.read(4 * _FILE + 1)
+        text = data.decode("utf-8")
+        size = path.stat().st_size
+    except RuntimeError:
+        return "(there is no such home)"
+    except OSError as err:
+        return f"(it cannot be read: {err.strerror})"
+    except UnicodeDecodeError as err:
+        if err.start < len(data) - 4 or len(data) <= 4 * _FILE:
+            return "(it is no text in UTF-8; its contents are not given here)"
+        text = data[: err.start].decode("utf-8")
+        size = path.stat().st_size
+    cut = f"\n[... of {size:,} bytes the first are given ...]" if len(text) > _FILE else ""
+    return text[:_FILE] + cut

@@ -1,0 +1,1 @@
+"""The sandbox: the user's code in a container that has no network."""
