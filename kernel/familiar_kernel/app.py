@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp, kernel_flags
-from traitlets import Dict, HasTraits, TraitError, default
+from traitlets import Bool, Dict, HasTraits, TraitError, default
 from traitlets.config import Config
 from traitlets.config.loader import DeferredConfig
 
@@ -23,6 +23,10 @@ from .shell import FamiliarShell
 
 flags = {
     **kernel_flags,
+    "sandboxed": (
+        {"FamiliarKernelApp": {"sandboxed": True}},
+        "Run the code in a container without a network; see `familiar sandbox --help`.",
+    ),
     "rehearsal": (
         {"Familiar": {"rehearsal": True}},
         "Talk to the embedded rehearsal, a scripted stand-in, not to Claude. Every answer says so.",
@@ -34,6 +38,9 @@ class FamiliarKernelApp(IPKernelApp):
     """Runs a :class:`FamiliarKernel`. Reads ``ipython_kernel_config.py``, as ipykernel does."""
 
     flags = Dict(flags)
+    sandboxed = Bool(
+        False, help="Run the code in a container without a network, and the familiar outside."
+    ).tag(config=True)
     classes = [  # noqa: RUF012
         *IPKernelApp.classes,
         FamiliarKernel,
@@ -49,6 +56,11 @@ class FamiliarKernelApp(IPKernelApp):
 
     def init_kernel(self) -> None:
         """Make the kernel, from the settings that are right."""
+        if self.sandboxed:
+            from .outer.kernel import SandboxedKernel
+
+            self.kernel_class = SandboxedKernel
+            self.classes = [*self.classes, *SandboxedKernel.configured]
         dropped = drop_wrong_values(self.config, list(self.classes))
         for fault in dropped:
             self.log.error(fault)

@@ -5,7 +5,6 @@ A front end that has none means no. So does an interrupt, which stops the turn a
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,12 +41,6 @@ class Shown(Protocol):
         """What stays of it, as MIME data."""
 
 
-def can_act() -> bool:
-    """Whether this thread runs cells: only there code may run and a person be asked."""
-    thread = threading.current_thread()
-    return thread is threading.main_thread() or thread.name.startswith("subshell-")
-
-
 class Asker:
     """Asks the person of one kernel."""
 
@@ -57,7 +50,7 @@ class Asker:
     @property
     def possible(self) -> bool:
         """Whether somebody can be asked here and now."""
-        return bool(self._kernel._allow_stdin) and can_act()
+        return bool(self._kernel._allow_stdin) and self._kernel.can_act
 
     def permission(self, turn: Turn, request: Request, outputs: CellOutputs | None) -> Decision:
         """Ask whether a tool may be used.

@@ -313,7 +313,7 @@ class BackgroundTurns:
 
         Whoever takes one from there serves it inside :meth:`serving`.
         """
-        if threading.current_thread() is not threading.main_thread():
+        if not self._kernel.serves_background:
             yield
             return
         with self._lock:

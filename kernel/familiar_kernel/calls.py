@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from .asking import NO_ANSWER, NOBODY, Asker, can_act
+from .asking import NO_ANSWER, NOBODY, Asker
 from .familiar.protocol import PERMISSION, QUESTION, Call, CallResult, ToolUsed
 from .familiar.turns import Turn
 from .namespace.execution import CodeStopped
@@ -79,7 +79,7 @@ class CallServer:
         with self._served():
             content, failed = (
                 self._namespace.run(call.arguments.get("code", ""))
-                if call.name == "run_python" and can_act()
+                if call.name == "run_python" and self._kernel.can_act
                 else self._other(turn, call, outputs)
             )
         self._answer(turn, call, content, failed)

@@ -38,6 +38,20 @@ class CellKernel(IPythonKernel):
         """Whether the kernel shuts down, so that a reply may find its sockets closed."""
         return False
 
+    @property
+    def cell(self) -> str:
+        """The cell that is being executed, as its request's id; empty where there is none."""
+        return str(self.get_parent("shell").get("header", {}).get("msg_id", ""))
+
+    def request_in_hand(self) -> tuple[Any, dict[str, Any]]:
+        """Return the front end's identity and the request that is being served."""
+        identity = self._get_shell_context_var(self._shell_parent_ident)
+        return identity, self.get_parent("shell")
+
+    def take_in_hand(self, request: tuple[Any, dict[str, Any]]) -> None:
+        """Have what runs from now on belong to a request; see :meth:`request_in_hand`."""
+        self.set_parent(*request, channel="shell")
+
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Execute a cell; half a surrogate pair in it becomes U+FFFD first.
 

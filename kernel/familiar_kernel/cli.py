@@ -22,8 +22,15 @@ first steps:
   familiar login      sign in to Claude
   jupyter lab         then choose "Python + Claude" in the launcher
 
+with your code in a container that has no network:
+  familiar sandbox build
+                      make its image, once, with the packages you name;
+                      then choose "Python + Claude (sandboxed)"
+
 when something does not work:
   familiar doctor     one line per check, each with what to do about it
+  familiar sandbox doctor
+                      the same for the sandbox
 """
 
 _INSTALL = """\
@@ -81,6 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .rehearsal.command import main as rehearse
 
         return rehearse(arguments[1:])
+    if arguments[:1] == ["sandbox"]:
+        from .sandbox.command import main as sandbox
+
+        return sandbox(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
@@ -184,6 +195,9 @@ def _parser() -> argparse.ArgumentParser:
     # Never parsed here: see main.
     commands.add_parser(
         "rehearse", help="run the rehearsal, a scripted stand-in for Claude", add_help=False
+    )
+    commands.add_parser(
+        "sandbox", help="run notebooks in a container without network", add_help=False
     )
     return parser
 

@@ -8,8 +8,11 @@ ipykernel's own.
 from __future__ import annotations
 
 import functools
+import threading
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.displaypub import CapturingDisplayPublisher
 from traitlets import Bool, Instance, List, Unicode, default
 
 from . import commands
@@ -21,6 +24,7 @@ from .notifications import Notifications
 from .outputs import OutputWatch
 from .permissions import Permissions
 from .prompts import Prompts
+from .waiting import Interrupts, interrupts_taken
 
 if TYPE_CHECKING:
     from .namespace.place import Place
@@ -38,6 +42,7 @@ class FamiliarKernel(CellKernel):
     configuration_faults = List(
         Unicode(), help="What was wrong in the configuration and is not used."
     )
+    prompts_class: type[Prompts] = Prompts
     quiet_banner = Bool(False, help="Leave the familiar's lines out of the banner.").tag(
         config=True
     )
@@ -58,7 +63,7 @@ class FamiliarKernel(CellKernel):
         super().__init__(**kwargs)
         self.output_watch = OutputWatch(self.iopub_thread)
         self.familiar.permission_mode = self.permissions.cli_mode
-        self.shell.familiar = Prompts(self, self.familiar)
+        self.shell.familiar = self.prompts_class(self, self.familiar)
         self.shell.familiar.enter_namespace()
         self.alerts = Alerts(self)
         self.familiar.on_finished = self.alerts.ended
@@ -111,20 +116,6 @@ class FamiliarKernel(CellKernel):
 
         return LocalPlace(self.shell)
 
-    @property
-    def cell(self) -> str:
-        """The cell that is being executed, as its request's id; empty where there is none."""
-        return str(self.get_parent("shell").get("header", {}).get("msg_id", ""))
-
-    def request_in_hand(self) -> tuple[Any, dict[str, Any]]:
-        """Return the front end's identity and the request that is being served."""
-        identity = self._get_shell_context_var(self._shell_parent_ident)
-        return identity, self.get_parent("shell")
-
-    def take_in_hand(self, request: tuple[Any, dict[str, Any]]) -> None:
-        """Have what runs from now on belong to a request; see :meth:`request_in_hand`."""
-        self.set_parent(*request, channel="shell")
-
     def do_complete(  # type: ignore[override]
         self, code: str, cursor_pos: int | None
     ) -> dict[str, Any]:
@@ -144,7 +135,34 @@ class FamiliarKernel(CellKernel):
         )
         return reply
 
+    def display(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+        """Show something as output of the cell that is being executed."""
+        self.shell.display_pub.publish(data, metadata)
+
+    def displays_captured(self) -> bool:
+        """Whether somebody captures what this cell shows."""
+        publisher = self.shell.display_pub
+        return isinstance(publisher, CapturingDisplayPublisher) or bool(
+            getattr(publisher, "_hooks", None)
+        )
+
+    @property
+    def can_act(self) -> bool:
+        """Whether this thread runs cells: only there code may run and a person be asked."""
+        thread = threading.current_thread()
+        return thread is threading.main_thread() or thread.name.startswith("subshell-")
+
+    @property
+    def serves_background(self) -> bool:
+        """Whether a prompt that waits in this thread keeps the kernel from being idle, so that it
+        serves the turns in the background too."""
+        return threading.current_thread() is threading.main_thread()
+
     # -- interrupts --
+
+    def interrupts_taken(self) -> AbstractContextManager[Interrupts]:
+        """Have interrupts stop the turn that begins inside, and raise nothing."""
+        return interrupts_taken(came=self.interrupted)
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Interrupt the main thread's cell, and the turns of subshells, which no signal reaches."""

@@ -93,6 +93,8 @@ class Permissions(Configurable):
         super().__init__(**kwargs)
         self.always: list[str] = []
         """Tools that need no permission for the rest of this session, in the order of consent."""
+        self.sandboxed = False
+        """Whether Claude's tools act in a sandbox only: then root may have bypass too."""
         fault = fault_of_mode(self.mode)
         if fault:
             log.warning("%s The mode is ask.", fault)
@@ -104,7 +106,7 @@ class Permissions(Configurable):
         Raises:
             PermissionFault: there is no such mode, or it cannot be had here.
         """
-        fault = fault_of_mode(mode)
+        fault = fault_of_mode(mode, self.sandboxed)
         if fault:
             raise PermissionFault(fault)
         self.mode = mode
@@ -147,11 +149,12 @@ class Permissions(Configurable):
             log.exception("a decision could not be written to %s", path)
 
 
-def fault_of_mode(mode: str) -> str:
+def fault_of_mode(mode: str, sandboxed: bool = False) -> str:
     """Return why a mode cannot be had, as one sentence, or nothing."""
     if mode not in MODES:
         return f"There is no mode {mode!r}; the modes are {', '.join(MODES)}."
-    if mode == "bypass" and os.geteuid() == 0 and os.environ.get("IS_SANDBOX") != "1":
+    sandboxed = sandboxed or os.environ.get("IS_SANDBOX") == "1"
+    if mode == "bypass" and os.geteuid() == 0 and not sandboxed:
         return (
             "The mode bypass is refused for root, since nothing would hold Claude back;"
             " run the kernel as another user, or set IS_SANDBOX=1 in a container."

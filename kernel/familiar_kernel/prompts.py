@@ -11,15 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.error import UsageError
 from jupyter_core.paths import jupyter_data_dir
 
@@ -27,9 +24,8 @@ from . import notebook_place
 from .asking import Asker
 from .background import BackgroundTurn, BackgroundTurns
 from .calls import CallServer
-from .exceptions import AskTypeError, AskValueError, FamiliarError, TurnStopped, wrapped
-from .familiar.configuration import EFFORTS
-from .familiar.errors import NO_START, Trouble, TroubleError
+from .exceptions import FamiliarError, TurnStopped, wrapped
+from .familiar.errors import CLAUDES_OWN, NO_START, Trouble, TroubleError
 from .familiar.familiar import Familiar
 from .familiar.inbox import Inbox
 from .familiar.protocol import Notice, ToolUsed, TurnFinished
@@ -37,6 +33,8 @@ from .familiar.turns import Turn, show
 from .namespace.execution import CodeStopped
 from .outputs import CapturedOutputs, CellOutputs
 from .session_register import SessionRegister
+from .waiting import SIGNAL_POLL
+from .ways import Ways
 
 if TYPE_CHECKING:
     from . import cells
@@ -46,11 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CLAUDES_OWN = Trouble(
-    "nested",
-    "Claude's own code cannot ask Claude.",
-    "Ask from a cell of yours; in its code Claude is to do without.",
-)
 HELD = Trouble(
     "held",
     "Another kernel goes on with this session.",
@@ -58,11 +51,9 @@ HELD = Trouble(
 )
 EXPLAIN = "{failure}. Explain what went wrong and how to mend it."
 """The prompt that a bare %claude after an error becomes, if the person agrees."""
-SIGNAL_POLL = 0.1
-"""Seconds after which a signal that did not wake the main thread is seen all the same."""
 
 
-class Prompts:
+class Prompts(Ways):
     """The ways to talk to one kernel's familiar; the shell knows it as
     ``get_ipython().familiar``."""
 
@@ -109,53 +100,6 @@ class Prompts:
         return notebook_place.notebook()
 
     # -- the ways to talk --
-
-    def ask(
-        self,
-        prompt: str,
-        *,
-        model: str | None = None,
-        effort: str | None = None,
-        thinking: bool | None = None,
-        context: bool | None = None,
-    ) -> Answer:
-        """Ask Claude; the answer streams into this cell and is returned.
-
-        Args:
-            prompt: what to ask, sent literally.
-            model: another model for this turn.
-            effort: "low", "medium", "high", "xhigh" or "max", for this turn.
-            thinking: whether Claude thinks before it answers this turn.
-            context: with False, what happened in the notebook since the last prompt is not sent.
-
-        Returns:
-            The answer, with ``text``, ``thinking``, ``usage``, ``cost_usd``, ``session_id`` and
-            ``number``.
-
-        Raises:
-            FamiliarError: the turn failed; the error says why and what to do.
-            KeyboardInterrupt: it was stopped; the text so far is kept.
-        """
-        if not isinstance(prompt, str):
-            raise AskTypeError(
-                f"ask() takes the prompt as a str, not {type(prompt).__name__}; try ask(str(...))"
-            )
-        if not prompt.strip():
-            raise AskValueError('the prompt is empty; ask("what you want to know")')
-        if effort is not None and effort not in EFFORTS:
-            raise AskValueError(f"effort cannot be {effort!r}; it is one of {', '.join(EFFORTS)}")
-        for name, value, wanted in (
-            ("model", model, str),
-            ("thinking", thinking, bool),
-            ("context", context, bool),
-        ):
-            if not isinstance(value, wanted | None):
-                given = type(value).__name__
-                raise AskTypeError(f"ask() takes {name} as a {wanted.__name__}, not {given}")
-        options = {"model": model, "effort": effort, "thinking": thinking, "context": context}
-        return self._ask(
-            prompt, {name: value for name, value in options.items() if value is not None}
-        )
 
     def prompt_line(self, raw: str) -> Answer | BackgroundTurn | None:
         """Run a prompt of a cell, given as it was typed after ``%claude``; None where only usage
@@ -280,11 +224,11 @@ class Prompts:
 
     def _ask(self, text: str, options: dict[str, Any]) -> Answer:
         with (
-            self._interrupts() as interrupts,
+            self._kernel.interrupts_taken() as interrupts,
             self._showing(text, options) as (turn, outputs),
             self.background.served_by(turn.inbox),
         ):
-            interrupts.stop(turn)
+            interrupts.call(lambda: self._familiar.stop(turn))
             while not turn.done.done():
                 # Not for ever at once: a signal that comes just before the wait does not end it,
                 # and its handler runs only when Python does.
@@ -312,10 +256,7 @@ class Prompts:
         """
         if self._calls.serving:
             raise FamiliarError(CLAUDES_OWN)
-        publisher = self._kernel.shell.display_pub
-        captured = isinstance(publisher, CapturingDisplayPublisher) or getattr(
-            publisher, "_hooks", None
-        )
+        captured = self._kernel.displays_captured()
         surface = CapturedOutputs() if captured else CellOutputs(self._kernel)
         turn = self._begin(text, options, surface, live=not captured)
         try:
@@ -325,7 +266,7 @@ class Prompts:
                 self._calls.told()
             if isinstance(surface, CapturedOutputs):
                 for data, metadata in surface.bundles:
-                    publisher.publish(data=data, metadata=metadata)
+                    self._kernel.display(data, metadata)
 
     def _begin(
         self,
@@ -405,44 +346,6 @@ class Prompts:
         return Answer.from_transcript(
             view.transcript, None if kept else lambda: kernel.cell == asked_in
         )
-
-    @contextlib.contextmanager
-    def _interrupts(self) -> Iterator[_Interrupts]:
-        """Have interrupts stop the turn that begins inside, and raise nothing.
-
-        A KeyboardInterrupt could hit anywhere, also between a turn's begin and the wait for it, and
-        leave the turn to itself.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield _Interrupts(self._familiar, came=False)
-            return
-        interrupts = _Interrupts(self._familiar, came=self._kernel.interrupted)
-        before = signal.signal(signal.SIGINT, interrupts.take)
-        try:
-            yield interrupts
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-
-class _Interrupts:
-    """The interrupts that come while a turn is waited for. ``came``: whether there was one."""
-
-    def __init__(self, familiar: Familiar, came: bool) -> None:
-        self._familiar = familiar
-        self._turn: Turn | None = None
-        self.came = came
-
-    def stop(self, turn: Turn) -> None:
-        """Say which turn they are to stop."""
-        self._turn = turn
-        if self.came:
-            self._familiar.stop(turn)
-
-    def take(self, *_: object) -> None:
-        """Take one: the signal's handler."""
-        self.came = True
-        if self._turn is not None:
-            self._familiar.stop(self._turn)
 
 
 def _flush_output() -> None:

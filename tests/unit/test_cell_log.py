@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from familiar_kernel.cell_log import CELL_SIZE, CELLS_KEPT, TOTAL_SIZE, CellLog
 from familiar_kernel.namespace import reading
+from familiar_kernel.namespace.probe.fitting import fitted
 
 PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
@@ -99,16 +100,16 @@ def test_what_terminals_show_is_what_is_read() -> None:
     ]
     text = reading.outputs_text(outputs)
     assert text == "100%\nred\r\nValueError: x\n[image/png]\n<svg/> [image/svg+xml]\n[nothing]"
-    picture, _ = reading.pictures(outputs)
+    picture, _ = reading.pictures(outputs, fitted)
     assert picture == {"type": "image", "data": PNG, "mimeType": "image/png"}
 
 
 def test_pictures_are_bounded() -> None:
     broken = reading.Output("display_data", {"data": {"image/png": "A" * 4_000_000}})
     small = reading.Output("display_data", {"data": {"image/png": f"{PNG[:9]}\n{PNG[9:]}"}})
-    blocks = reading.pictures([small, broken, *[small] * 5])
+    blocks = reading.pictures([small, broken, *[small] * 5], fitted)
     assert len(blocks) == reading.MAX_PICTURES
-    assert "are no PNG" in reading.pictures([broken])[0]["text"]
+    assert "are no PNG" in reading.pictures([broken], fitted)[0]["text"]
     assert blocks[0]["data"] == PNG
 
 

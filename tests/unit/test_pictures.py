@@ -425,22 +425,22 @@ def output(**data: str) -> Output:
 @pytest.mark.usefixtures("no_cairosvg")
 def test_pictures_of_outputs_fit_too() -> None:
     large = base64.encodebytes(png((3000, 1500))).decode()
-    (block,) = reading.pictures([output(image_png=large)])
+    (block,) = reading.pictures([output(image_png=large)], fitted)
     image = PIL.Image.open(io.BytesIO(base64.b64decode(block["data"])))
     assert image.size == (1568, 784)
-    (broken,) = reading.pictures([output(image_png="bm90IGEgcGljdHVyZQ==")])
+    (broken,) = reading.pictures([output(image_png="bm90IGEgcGljdHVyZQ==")], fitted)
     assert broken["type"] == "text"
-    told, shown = reading.pictures([output(image_png=large)], told=True)
+    told, shown = reading.pictures([output(image_png=large)], fitted, told=True)
     assert "image/png of 3,000 x 1,500 pixels, scaled down to 1,568 x 784" in told["text"]
     assert shown["type"] == "image"
     drawing = Output("display_data", {"data": {"image/svg+xml": "<svg/>"}})
-    assert reading.pictures([drawing])[0]["text"] == "<svg/>"
+    assert reading.pictures([drawing], fitted)[0]["text"] == "<svg/>"
 
 
 def test_only_the_pictures_that_are_shown_are_scaled() -> None:
     broken = output(image_png="bm90IGEgcGljdHVyZQ==")
     good = output(image_png=base64.b64encode(png((20, 10))).decode())
-    blocks = reading.pictures([broken] * 50 + [good] * 4, told=True)
+    blocks = reading.pictures([broken] * 50 + [good] * 4, fitted, told=True)
     assert blocks[0]["text"] == "The last 4 of 54 pictures."
     assert [block["type"] for block in blocks[1:]] == ["text", "image"] * 4
 

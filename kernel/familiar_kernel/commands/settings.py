@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from traitlets import TraitError
 
-from familiar_kernel.familiar.configuration import EFFORTS
 from familiar_kernel.permissions import PermissionFault, tool_name
+from familiar_kernel.ways import EFFORTS
 
 from .showing import cell, dollars, no_arguments, show, table, usage_error
 

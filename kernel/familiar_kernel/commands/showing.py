@@ -38,7 +38,7 @@ def no_arguments(name: str, rest: str) -> None:
 
 def show(kernel: FamiliarKernel, plain: str, markdown: str) -> None:
     """Display a text in both its forms."""
-    kernel.shell.display_pub.publish({"text/plain": plain, "text/markdown": markdown}, {})
+    kernel.display({"text/plain": plain, "text/markdown": markdown}, {})
 
 
 def show_text(kernel: FamiliarKernel, text: str) -> None:

@@ -53,7 +53,7 @@ def _show_turn(kernel: FamiliarKernel, task: BackgroundTurn) -> None:
         show(kernel, text, text)
         return
     data, metadata = answer._repr_mimebundle_()
-    kernel.shell.display_pub.publish(data, metadata)
+    kernel.display(data, metadata)
     if task.error:
         show_text(kernel, task.error)
 

@@ -10,7 +10,7 @@ from jupyter_core.paths import jupyter_data_dir
 from traitlets import Bool, Dict, Enum, Float, Integer, Unicode, default
 from traitlets.config import Configurable
 
-EFFORTS = ("low", "medium", "high", "xhigh", "max")
+from familiar_kernel.ways import EFFORTS
 
 
 class Chosen(Configurable):
@@ -96,6 +96,8 @@ class Chosen(Configurable):
     def _script_from_environment(self) -> str:
         return os.environ.get("FAMILIAR_REHEARSAL_SCRIPT", "")
 
+    sandboxed = False
+    """Whether the code runs in a sandbox: then Claude has no tools outside it."""
     permission_mode = "default"
     """What the CLI may do without asking, in its own terms."""
 
@@ -107,6 +109,7 @@ class Chosen(Configurable):
                 "effort",
                 "thinking",
                 "permission_mode",
+                "sandboxed",
                 "endpoint",
                 "start_timeout",
                 "cli_path",

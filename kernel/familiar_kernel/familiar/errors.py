@@ -120,6 +120,11 @@ LATE = Trouble(
     "The familiar did not start in time.",
     "Run the cell again; if the machine is busy, a longer `Familiar.start_timeout` helps.",
 )
+CLAUDES_OWN = Trouble(
+    "nested",
+    "Claude's own code cannot ask Claude.",
+    "Ask from a cell of yours; in its code Claude is to do without.",
+)
 NO_START = Trouble(
     "no_start",
     "The familiar could not start.",

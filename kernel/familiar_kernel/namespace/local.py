@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import execution
 from .probe import Probe, ProbeError
+from .probe.fitting import fitted
 
 if TYPE_CHECKING:
     from .probe.fitting import Picture
@@ -45,6 +46,9 @@ class LocalPlace:
 
     def picture(self, expression: str) -> Picture:
         return self._probe.picture(expression)
+
+    def fit(self, data: bytes, mime: str, told: str) -> Picture:
+        return fitted(data, mime, told)
 
     def changes(self) -> str:
         return self._probe.changes()

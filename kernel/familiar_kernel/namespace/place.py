@@ -32,6 +32,9 @@ class Place(Protocol):
     def picture(self, expression: str) -> Picture:
         """Return a picture of a variable; see :meth:`.probe.Probe.picture`."""
 
+    def fit(self, data: bytes, mime: str, told: str) -> Picture:
+        """Return a picture that is small enough to be sent; see :func:`.probe.fitting.fitted`."""
+
     def changes(self) -> str:
         """Return a line for each variable that changed since :meth:`mark`."""
 

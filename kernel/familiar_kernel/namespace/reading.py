@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from familiar_kernel.cell_log import LoggedCell, Output
 
-from .probe.fitting import DRAW_SECONDS, DRAWING, Picture, fitted
-from .probe.guard import Guard, ProbeError
+from .probe.fitting import DRAW_SECONDS, DRAWING, Picture
+from .probe.guard import ProbeError
 
 MAX_TEXT = 20_000
 """Characters of one reading."""
@@ -23,6 +24,8 @@ _CARRIAGE = re.compile(r"[^\n]*\r(?!\n|$)")
 
 Content = list[dict[str, Any]]
 """MCP content blocks."""
+Fit = Callable[[bytes, str, str], Picture]
+"""Makes a picture small enough to be sent; see :meth:`.place.Place.fit`."""
 
 
 def text_block(text: str) -> dict[str, Any]:
@@ -62,11 +65,12 @@ def _shown(data: dict[str, Any]) -> str:
     return " ".join(pictures) or f"[{', '.join(data) or 'nothing'}]"
 
 
-def pictures(outputs: Iterable[Output], told: bool = False) -> Content:
+def pictures(outputs: Iterable[Output], fit: Fit, told: bool = False) -> Content:
     """Return the latest few pictures among outputs, scaled down where they are large.
 
     Args:
         outputs: what cells showed.
+        fit: makes a picture small enough.
         told: whether a text before each picture says what it is, and the first how many are
             left out.
     """
@@ -77,20 +81,23 @@ def pictures(outputs: Iterable[Output], told: bool = False) -> Content:
             if isinstance(data.get(mime), str):
                 found.append((data[mime], mime))
                 break
-    guard = Guard(DRAW_SECONDS, DRAW_SECONDS)  # one for all, as the person waits for all
+    until = time.monotonic() + DRAW_SECONDS  # for all of them, as the person waits for all
     blocks: Content = []
     if told and len(found) > MAX_PICTURES:
         blocks.append(text_block(f"The last {MAX_PICTURES} of {len(found):,} pictures."))
     for data, mime in found[-MAX_PICTURES:]:
-        blocks += _picture(data, mime, told, guard)
+        if time.monotonic() < until:
+            blocks += _picture(data, mime, told, fit)
+        else:
+            blocks.append(text_block("[A picture is left out: those before it took too long.]"))
     return blocks
 
 
-def _picture(data: str, mime: str, told: bool, guard: Guard) -> Content:
+def _picture(data: str, mime: str, told: bool, fit: Fit) -> Content:
     """Return a picture of an output, or in its place why there is none."""
     try:
         raw = data.encode() if mime == DRAWING else base64.b64decode("".join(data.split()))
-        picture = fitted(raw, mime, "an output", guard)
+        picture = fit(raw, mime, "an output")
     except (ProbeError, ValueError) as err:
         return [text_block(f"[{err}]")]
     return picture_content(picture) if told else [_block(picture)]
@@ -109,18 +116,18 @@ def _block(picture: Picture) -> dict[str, Any]:
     return {"type": "image", "data": picture.base64, "mimeType": picture.mime}
 
 
-def run_content(outputs: list[Output], dropped: int, went_well: bool) -> Content:
+def run_content(outputs: list[Output], dropped: int, went_well: bool, fit: Fit) -> Content:
     """Return what code showed that Claude ran."""
     text = outputs_text(outputs)
     if dropped:
         text += f"\n[{dropped:,} more messages of output were not kept]"
     text = text or ("(no output)" if went_well else "(it failed and said nothing)")
-    return [text_block(shortened(text, MAX_TEXT)), *pictures(outputs)]
+    return [text_block(shortened(text, MAX_TEXT)), *pictures(outputs, fit)]
 
 
-def cell_content(cell: LoggedCell) -> Content:
+def cell_content(cell: LoggedCell, fit: Fit) -> Content:
     """Return one cell, with its pictures."""
-    return [text_block(_cell_text(cell, MAX_TEXT)), *pictures(cell.outputs())]
+    return [text_block(_cell_text(cell, MAX_TEXT)), *pictures(cell.outputs(), fit)]
 
 
 def cells_content(cells: list[LoggedCell], page: int) -> Content:

@@ -139,7 +139,7 @@ class Namespace:
         cell = self._log.get(self._cell())
         if cell is None:
             return [text_block("It ran; what it showed is not known, as this cell is not logged.")]
-        return reading.run_content(cell.outputs(seen), cell.dropped, went_well)
+        return reading.run_content(cell.outputs(seen), cell.dropped, went_well, self._place.fit)
 
     # -- the tools --
 
@@ -156,7 +156,7 @@ class Namespace:
         cells = self._log.cells()
         if number is None:
             return reading.cells_content(cells, page)
-        return reading.cell_content(self._numbered(number))
+        return reading.cell_content(self._numbered(number), self._place.fit)
 
     def _numbered(self, number: int) -> LoggedCell:
         cells = self._log.cells()
@@ -172,7 +172,8 @@ class Namespace:
             return reading.picture_content(self._place.picture(expression))
         if number is None:
             raise ValueError("Say of what: an expression, or the number of a cell.")
-        found = reading.pictures(self._numbered(number).outputs(), told=True)
+        outputs = self._numbered(number).outputs()
+        found = reading.pictures(outputs, self._place.fit, told=True)
         return found or [text_block(f"The cell In [{number}] shows no picture.")]
 
     def _propose(self, code: str) -> Content:

@@ -192,7 +192,7 @@ _BUILDING: tuple[tuple[str, str], ...] = (
     ),
     (
         # What pip says of a name that it found no index to ask for stands below these.
-        r"CERTIFICATE_VERIFY_FAILED",
+        r"CERTIFICATE_VERIFY_FAILED|confirming the ssl certificate",
         "pip in the build does not trust the certificate of the package index; name the file of"
         " your authorities: PIP_CERT=FILE {case.build}",
     ),
@@ -205,7 +205,8 @@ _BUILDING: tuple[tuple[str, str], ...] = (
     ),
     (
         r"No matching distribution found for (?P<a>[^\n]+)",
-        "pip finds no {a} for the Python of this image; check the name and the version.",
+        "pip finds no {a} for the Python of this image; check the name, the version and the package"
+        " index (PIP_INDEX_URL).",
     ),
     (
         r"ResolutionImpossible|conflicting dependencies",
@@ -213,17 +214,23 @@ _BUILDING: tuple[tuple[str, str], ...] = (
         " which, so loosen their versions.",
     ),
     (
-        r"Invalid requirement: (?P<a>[^\n]+)",
+        r"Invalid requirement: '?(?P<a>[^\n']+)",
         "pip does not understand the requirement {a}; write it like numpy or numpy==2.1.",
     ),
     (
-        r"Could not open requirements file|does not exist[^\n]*(?:setup\.py|pyproject\.toml)",
+        r"Could not open requirements file|looks like a filename, but the file does not exist"
+        r"|does not appear to be a Python project",
         "The requirements name a file of this machine, which the build cannot see; write them"
         " into one file.",
     ),
     (
-        r"[Ff]ailed (?:building wheel for|to build)[^\n]*?(?P<a>[\w.-]+)\s*$"
-        r"|command '?\S*(?:gcc|cc|g\+\+)'? failed",
+        r"Cannot find command '(?P<a>[\w-]+)'",
+        "A package is fetched with {a}, which {case.base} lacks; choose a base image that has it"
+        " (--base).",
+    ),
+    (
+        r"Failed building wheel for|metadata-generation-failed|failed-wheel-build"
+        r"|subprocess-exited-with-error",
         "A package has no wheel for the Python of this image and cannot be compiled in it; choose"
         " another version, or a base image with a compiler (--base).",
     ),
@@ -294,6 +301,8 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 def _last_error(text: str) -> str:
     """Return the line of a runtime's output that most likely tells what went wrong."""
     lines = [line.strip() for line in _COLOUR.sub("", text).splitlines() if line.strip()]
+    # The runtime says last which step failed; why, the step itself has said before.
+    lines = [line for line in lines if not line.startswith("Error: building at STEP")] or lines
     errors = [line for line in lines if line.startswith(("Error", "ERROR", "error", "docker:"))]
     last = (errors or lines or ["it said nothing"])[-1]
     return re.sub(r"^(?:Error|ERROR|error|docker): ?", "", last).rstrip(".")

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,13 +159,14 @@ def build(
         shutil.copytree(home, context)
         (context / "wanted.txt").write_text(_wanted(packages, requirements), encoding="utf-8")
         kept_out.mkdir(mode=0o700)
-        pip = pip_settings.read(mounts=runtime.kind != "docker")
+        pip = pip_settings.read()
         (kept_out / "pip.conf").write_text(pip.conf, encoding="utf-8")
         authorities = kept_out / "authorities.pem"
         authorities.write_bytes(Path(pip.authorities).read_bytes() if pip.authorities else b"")
-        status, told = runtime.watch(
-            *building(runtime, context, kept_out, passing, base, network, pip.folders)
-        )
+        if pip.left_out:
+            _say(f"Only this machine has them, so the build does not: {', '.join(pip.left_out)}")
+        _say(f"Building {tag} from {case.base} ...")
+        status, told = runtime.watch(*building(runtime, context, kept_out, passing, base, network))
         if status != 0:
             raise SandboxFault(why_the_build_failed(told, case))
         try:
@@ -197,7 +198,6 @@ def building(
     name: str,
     base: str,
     network: str,
-    folders: Iterable[str] = (),
 ) -> list[str]:
     """Return the arguments that build an image from a folder.
 
@@ -208,7 +208,6 @@ def building(
         name: what the image is called.
         base: the image to build upon, or nothing for the Containerfile's own.
         network: what it is connected to, or nothing for the runtime's choice.
-        folders: more folders that the build sees, each where it is here.
     """
     arguments = ["build", f"--file={context / 'Containerfile'}", f"--tag={name}", "--no-cache"]
     for secret in ("pip.conf", "authorities.pem"):
@@ -222,7 +221,6 @@ def building(
         arguments += [f"--build-arg={n}" for n in _PROXIES]
     else:
         arguments.append("--layers=false")  # nothing is left of a build but the image
-        arguments += [f"--volume={folder}:{folder}:ro" for folder in folders]
     return [*arguments, str(context)]
 
 
@@ -261,7 +259,7 @@ def _named(runtime: Runtime, image: str, tag: str, called: str) -> Contents:
     Raises:
         SandboxFault: none can, or the runtime does not do it.
     """
-    print("Looking into the image ...", file=sys.stderr, flush=True)
+    _say("Looking into the image ...")
     found = look_into(runtime, image)
     if fault := found.fault():
         raise SandboxFault(
@@ -275,11 +273,16 @@ def _named(runtime: Runtime, image: str, tag: str, called: str) -> Contents:
         lines = (f"FROM {image}", "ENTRYPOINT []", f'CMD ["{PYTHON}"]', f"USER {USER}")
         Path(context, "Containerfile").write_text("\n".join(lines) + "\n", encoding="utf-8")
         labels = [f"--label={name}={value}" for name, value in found.labels().items()]
+        layers = () if runtime.kind == "docker" else ("--layers=false",)
         done = runtime.ask(
-            "build", f"--file={context}/Containerfile", f"--tag={tag}", *labels, context,
+            "build", f"--file={context}/Containerfile", f"--tag={tag}", *layers, *labels, context,
             timeout=START_TIMEOUT,
         )  # fmt: skip
     if done.returncode != 0:
         case = Case(runtime.executable, tag, image, runtime.rootless)
         raise SandboxFault(why_the_build_failed(done.stderr or done.stdout, case))
     return found
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -68,14 +68,14 @@ def owner_lives(labels: Mapping[str, str], proc: Path = _PROC) -> bool:
 
 
 def _exists(pid: int) -> bool:
-    """Return whether there is a process that /proc does not show, as with hidepid."""
+    """Return whether there is a process of this id that /proc does not show, as with hidepid."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
-        return True
-    return False  # it began in between, or ended: not the one that is meant
+        pass
+    return True
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 An index of one's own, a proxy and a firm's certificates are in pip.conf or in the environment. What
 of it means something elsewhere is written into one pip.conf, and the authorities into one file; the
-build mounts both as secrets. Folders of this machine are mounted where the runtime can do that.
+build mounts both as secrets. Packages in folders of this machine it cannot see: a folder that is
+also an index refers to others, and not every runtime can mount one.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 CERT_IN_BUILD = "/run/secrets/authorities.pem"
 """Where the Containerfile mounts the certificates."""
@@ -37,62 +37,45 @@ class PipSettings:
     Attributes:
         conf: the text of its pip.conf.
         authorities: the file of certificates that pip trusts; empty for pip's own.
-        folders: this machine's folders that the settings name, which exist.
+        left_out: the places that only this machine has.
     """
 
     conf: str = ""
     authorities: str = ""
-    folders: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
-def read(*, mounts: bool) -> PipSettings:
-    """Return this person's settings: pip's own account of them, or without pip the variables.
-
-    Args:
-        mounts: whether the build can see folders of this machine.
-    """
-    return settings(_told_by_pip(), os.environ, mounts=mounts)
+def read() -> PipSettings:
+    """Return this person's settings: pip's own account of them, or without pip the variables."""
+    return settings(_told_by_pip(), os.environ)
 
 
-def settings(told: str, environment: Mapping[str, str], *, mounts: bool) -> PipSettings:
+def settings(told: str, environment: Mapping[str, str]) -> PipSettings:
     """Return what a build is told.
 
     Args:
         told: what ``pip config list`` printed; may be empty.
         environment: the person's variables.
-        mounts: whether the build can see folders of this machine.
     """
     found = _merged(told)
     for name, value in environment.items():
         if name.startswith("PIP_") and value:
             found[name.removeprefix("PIP_").lower().replace("_", "-")] = value
-    carried = {name: found[name].split() for name in _CARRIED if found.get(name, "").strip()}
-    folders: list[str] = []
-    for name in _PLACES:
-        kept = []
-        for place in carried.get(name, []):
-            folder = _folder(place)
-            if folder is not None:
-                if not (mounts and os.path.isdir(folder)):
-                    continue
-                folders.append(folder)
-            kept.append(place)
-        if name in carried:
-            carried[name] = kept
-    lines = [f"{name} =" + "".join(f"\n    {v}" for v in kept) for name, kept in carried.items()
-             if kept]  # fmt: skip
-    cert = next(
-        (
-            path
-            for path in (found.get("cert", ""), *map(environment.get, _CERT_VARIABLES))
-            if path and os.path.isfile(path)
-        ),
-        "",
-    )
+    lines, left_out = [], []
+    for name in _CARRIED:
+        values = found.get(name, "").split()
+        if name in _PLACES:
+            left_out += [place for place in values if _is_local(place)]
+            values = [place for place in values if not _is_local(place)]
+        if values:
+            # A value that begins on a line of its own would begin with that line's end.
+            lines.append(f"{name} = " + "\n    ".join(values))
+    named = (found.get("cert", ""), *(environment.get(v, "") for v in _CERT_VARIABLES))
+    cert = next((path for path in named if path and os.path.isfile(path)), "")
     if cert:
         lines.append(f"cert = {CERT_IN_BUILD}")
     conf = "".join(f"{line}\n" for line in ("[global]", *lines)) if lines else ""
-    return PipSettings(conf, cert, tuple(dict.fromkeys(folders)))
+    return PipSettings(conf, cert, tuple(dict.fromkeys(left_out)))
 
 
 def _told_by_pip() -> str:
@@ -122,9 +105,5 @@ def _merged(told: str) -> dict[str, str]:
     return found
 
 
-def _folder(place: str) -> str | None:
-    """Return the folder of this machine that an address names, or None for one of the network."""
-    url = urlsplit(place)
-    if url.scheme == "file":
-        return unquote(url.path)
-    return str(Path(place).absolute()) if not url.scheme else None
+def _is_local(place: str) -> bool:
+    return urlsplit(place).scheme in ("", "file")

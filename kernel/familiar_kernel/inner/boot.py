@@ -1,0 +1,46 @@
+"""The first thing that runs in a sandbox: takes our modules from the bridge, and starts the kernel.
+
+``python -c`` gets this text; it is small, and nothing in it is secret.
+"""
+
+import importlib.abc
+import importlib.util
+import json
+import socket
+import sys
+
+
+class Sent(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Imports modules from the texts that were sent."""
+
+    def __init__(self, modules):  # type: ignore[no-untyped-def]
+        self.modules = modules
+
+    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+        if name not in self.modules:
+            return None
+        return importlib.util.spec_from_loader(name, self, origin="the outer kernel")
+
+    def is_package(self, name):  # type: ignore[no-untyped-def]
+        return self.modules[name][0]
+
+    def get_source(self, name):  # type: ignore[no-untyped-def]
+        return self.modules[name][1]
+
+
+def boot(where):  # type: ignore[no-untyped-def]
+    """Start the inner kernel; ``where`` is the path of the bridge's socket."""
+    bridge = socket.socket(socket.AF_UNIX)
+    bridge.connect(where)
+    lines = bridge.makefile("rb")
+    start = json.loads(lines.readline())
+    if sys.path[:1] == [""]:
+        del sys.path[0]
+    sys.meta_path.insert(0, Sent(start.pop("modules")))
+    from familiar_kernel.inner.app import run
+
+    run(bridge, lines, start)
+
+
+if __name__ == "__main__":
+    boot(sys.argv[1])

@@ -1,0 +1,63 @@
+"""What the outer kernel sends into a sandbox: the texts of the modules that run there."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+PACKAGE = __name__.partition(".")[0]
+MODULES = (
+    "__init__",
+    "_version",
+    "answer.__init__",
+    "answer.record",
+    "cell_kernel",
+    "cells",
+    "exceptions",
+    "familiar.__init__",
+    "familiar.errors",
+    "familiar.inbox",
+    "inner.__init__",
+    "inner.app",
+    "inner.bridge",
+    "inner.kernel",
+    "inner.prompts",
+    "inner.server",
+    "namespace.__init__",
+    "namespace.execution",
+    "namespace.local",
+    "namespace.probe.__init__",
+    "namespace.probe.changes",
+    "namespace.probe.core",
+    "namespace.probe.descriptions",
+    "namespace.probe.errors",
+    "namespace.probe.fitting",
+    "namespace.probe.guard",
+    "namespace.probe.pictures",
+    "namespace.probe.values",
+    "shell",
+    "text",
+    "waiting",
+    "ways",
+)
+"""The modules, in our package."""
+
+
+def boot_source() -> str:
+    """Return the program that a sandbox begins with."""
+    return _text("inner.boot")
+
+
+def modules() -> dict[str, tuple[bool, str]]:
+    """Return all modules by dotted name: whether it is a package, and its text."""
+    found = {}
+    for module in MODULES:
+        name = f"{PACKAGE}.{module}".removesuffix(".__init__")
+        found[name] = (module.endswith("__init__"), _text(module))
+    return found
+
+
+def _text(module: str) -> str:
+    path = resources.files(PACKAGE)
+    for part in f"{module.replace('.', '/')}.py".split("/"):
+        path = path / part
+    return path.read_text(encoding="utf-8")

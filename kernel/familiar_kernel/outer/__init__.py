@@ -1,0 +1,1 @@
+"""The kernel that a front end sees where the user's code runs in a sandbox."""

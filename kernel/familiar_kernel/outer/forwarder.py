@@ -1,0 +1,371 @@
+"""Passes messages between the clients and the inner kernel.
+
+Each channel stays on the thread that ipykernel has for it. A request is remembered until its reply
+has come: so only what was asked is answered, and where the inner kernel ends, whoever waits is
+told. Until it is there, requests are held.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_client.session import Session
+
+from familiar_kernel.sandbox.channels import Channels
+from familiar_kernel.sandbox.forward import (
+    CONTROL_TO_INNER,
+    MARK,
+    TO_INNER,
+    WELCOME,
+    Body,
+    Frames,
+    id_of,
+    kind_of,
+    read,
+    reply_to,
+    taken_apart,
+    written,
+)
+
+from .marks import Marks
+from .stdin import Stdin
+
+if TYPE_CHECKING:
+    from familiar_kernel.sandbox.policy import OutputPolicy
+
+    from .kernel import SandboxedKernel
+
+log = logging.getLogger(__name__)
+
+DURING_A_TURN = ("complete_request", "inspect_request", "is_complete_request", "comm_info_request")
+"""What is answered also while a prompt keeps the inner kernel's main thread: on its control
+channel, which takes the same requests."""
+
+
+@dataclass(eq=False)
+class Request:
+    """What a client asked, and waits for."""
+
+    identities: list[bytes]
+    header: dict[str, Any]
+    body: Body
+    channel: str
+
+    @property
+    def id(self) -> str:
+        return id_of(self.header)
+
+    @property
+    def kind(self) -> str:
+        return kind_of(self.header)
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        try:
+            return read(self.body.content)
+        except ValueError:
+            return {}
+
+    @property
+    def allow_stdin(self) -> bool:
+        return bool(self.content.get("allow_stdin", False))
+
+    @property
+    def parent(self) -> dict[str, Any]:
+        """The request, as ipykernel knows one."""
+        return {
+            "header": self.header,
+            "msg_id": self.id,
+            "msg_type": self.kind,
+            "parent_header": {},
+            "metadata": {},
+            "content": self.content,
+        }
+
+
+class Forwarder:
+    """Passes messages on, for one outer kernel."""
+
+    def __init__(self, kernel: SandboxedKernel) -> None:
+        self._kernel = kernel
+        self._lock = threading.RLock()
+        self._requests: dict[str, Request] = {}
+        self._held: list[tuple[str, Request]] = []
+        self._channels: Channels | None = None
+        self._inner = Session(key=b"-")
+        self._ready = self._welcome = False
+        self.marks = Marks()
+        self.stdin = Stdin(kernel, self)
+
+    @cached_property
+    def _policy(self) -> OutputPolicy:
+        from familiar_kernel.sandbox.policy import OutputPolicy
+
+        chosen = self._kernel.sandbox
+        return OutputPolicy(
+            trusted=chosen.trusted_outputs, widgets=chosen.widgets, also=tuple(chosen.mime_types)
+        )
+
+    # -- the inner kernel's life --
+
+    def connect(self, folder: Path, opened: Callable[[str], None]) -> str:
+        """Make the sockets for an inner kernel, and return the key of its messages.
+
+        Args:
+            folder: where they are bound.
+            opened: called with the name of each that is bound.
+        """
+        kernel = self._kernel
+        key = secrets.token_hex(32)
+        control = kernel.control_thread.io_loop
+        with self._lock:
+            self._inner = Session(key=key.encode())
+            self._ready = self._welcome = False
+            self.marks = marks = Marks()
+            self._channels = Channels(
+                kernel.shell_stream.socket.context,  # type: ignore[union-attr]
+                folder,
+                {
+                    "shell": kernel.shell_channel_thread.io_loop,
+                    "control": control,
+                    "stdin": control,
+                    "iopub": kernel.iopub_thread.io_loop,
+                },
+                {
+                    "shell": self._shell_reply,
+                    "control": self._control_reply,
+                    "stdin": self.stdin.from_inner,
+                    "iopub": lambda frames: self._iopub(frames, marks),
+                },
+            )
+        for name in ("shell", "control", "stdin", "iopub"):
+            opened(name)
+        return key
+
+    def ready(self) -> None:
+        """Note that the inner kernel serves: requests that were held go to it."""
+        with self._lock:
+            self._ready = True
+        self._release()
+
+    def disconnect(self) -> list[Request]:
+        """Forget the inner kernel; return what clients still wait for, oldest first."""
+        with self._lock:
+            channels, self._channels = self._channels, None
+            self._ready = self._welcome = False
+            held = {request.id for _, request in self._held}
+            left = [r for r in self._requests.values() if r.id not in held]
+            for request in left:
+                del self._requests[request.id]
+        self.stdin.forget_inner()
+        if channels is not None:
+            channels.close()
+        return left
+
+    def take_held(self) -> list[Request]:
+        """Return the requests that are held, and hold them no more."""
+        with self._lock:
+            held, self._held = self._held, []
+            for _, request in held:
+                self._requests.pop(request.id, None)
+        return [request for _, request in held]
+
+    def _release(self) -> None:
+        with self._lock:
+            if not (self._ready and self._welcome):
+                return
+            held, self._held = self._held, []
+            for channel, request in held:
+                self._send_request(channel, request)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the inner kernel serves."""
+        return self._ready
+
+    # -- requests --
+
+    def request(self, msg_id: str) -> Request | None:
+        """Return a request that is not answered yet."""
+        with self._lock:
+            return self._requests.get(msg_id)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a cell is in hand, or waits."""
+        with self._lock:
+            return any(r.kind == "execute_request" for r in self._requests.values())
+
+    def incoming(self, frames: Any, channel: str) -> Request:
+        """Return what a client sent, its signature checked.
+
+        Raises:
+            Exception: it is none, or the signature is wrong; jupyter_client raises many kinds.
+        """
+        session = self._kernel.session
+        assert session is not None
+        identities, rest = session.feed_identities(frames, copy=False)
+        message = session.deserialize(rest, content=False, copy=False)
+        parts = [_bytes(part) for part in rest[1:]]
+        body = Body(parts[0], parts[1], parts[2], parts[3], tuple(parts[4:]))
+        return Request(
+            [_bytes(identity) for identity in identities],
+            message["header"],
+            body,
+            channel,
+        )
+
+    def pass_on(self, request: Request) -> bool:
+        """Send a request to the inner kernel, or hold it; return False where it is of no type that
+        goes there. Called on its channel's thread."""
+        allowed = TO_INNER if request.channel == "shell" else CONTROL_TO_INNER
+        if request.kind not in allowed:
+            return False
+        channel = request.channel
+        with self._lock:
+            if reply_to(request.kind):
+                self._requests[request.id] = request
+            if not (self._ready and self._welcome):
+                self._held.append((channel, request))
+                return True
+            if (
+                channel == "shell"
+                and request.kind in DURING_A_TURN
+                and self._kernel.asks.keeps_main_thread
+            ):
+                channel = "control"
+            self._send_request(channel, request)
+        return True
+
+    def _send_request(self, channel: str, request: Request) -> None:
+        self.to_inner(channel, request.identities, request.body)
+
+    def to_inner(self, channel: str, identities: list[bytes], body: Body) -> None:
+        """Send a message to the inner kernel, signed with its key; lost where there is none."""
+        channels = self._channels
+        if channels is not None:
+            frames = body.frames(identities, self._inner.sign(body.signed))
+            channels.send_from_elsewhere(channel, frames)
+
+    # -- replies --
+
+    def signed(self, identities: list[bytes], body: Body) -> Frames:
+        """Return a message for a client."""
+        session = self._kernel.session
+        assert session is not None
+        return body.frames(identities, session.sign(body.signed))
+
+    def _shell_reply(self, frames: Frames) -> None:
+        self._reply(frames)
+
+    def _control_reply(self, frames: Frames) -> None:
+        self._reply(frames)
+
+    def _reply(self, frames: Frames) -> None:
+        try:
+            _, body = taken_apart(frames)
+            header, parent = read(body.header), read(body.parent)
+        except ValueError:
+            log.warning("the sandbox sent no message as a reply")
+            return
+        with self._lock:
+            request = self._requests.get(id_of(parent))
+            if request is None or kind_of(header) != reply_to(request.kind):
+                return  # nobody has asked
+            del self._requests[request.id]
+        out = self._looked_at(kind_of(header), body)
+        if out is not None:
+            self.answer(request, out)
+
+    def answer(self, request: Request, body: Body) -> None:
+        """Send a reply to whoever asked, from any thread."""
+        kernel = self._kernel
+        frames = self.signed(request.identities, body)
+        if request.channel == "shell":
+            loop, stream = kernel.shell_channel_thread.io_loop, kernel.shell_stream
+        else:
+            loop, stream = kernel.control_thread.io_loop, kernel.control_stream
+        assert stream is not None
+        if threading.current_thread() in (kernel.shell_channel_thread, kernel.control_thread) and (
+            loop is _loop_here(kernel)
+        ):
+            stream.send_multipart(frames)
+        else:
+            loop.add_callback(stream.send_multipart, frames)
+
+    def _looked_at(self, kind: str, body: Body) -> Body | None:
+        """Return a reply with nothing in it that could act in a browser or on the outer kernel."""
+        from familiar_kernel.sandbox.policy import safe_reply
+
+        try:
+            content = read(body.content)
+        except ValueError:
+            log.warning("the sandbox sent a %s that cannot be read", kind)
+            return None
+        safe = safe_reply(kind, content, self._policy)
+        return body if safe == content else body._replace(content=written(safe))
+
+    # -- outputs --
+
+    def _iopub(self, frames: Frames, marks: Marks) -> None:
+        try:
+            _, body = taken_apart(frames)
+            header = read(body.header)
+            kind = kind_of(header)
+            if kind == MARK:
+                marks.reach(int(read(body.content).get("number", 0)))
+                return
+            if kind == WELCOME:
+                self._welcome = True
+                self._release()
+                return
+            out = self._output(kind, body)
+        except (ValueError, TypeError, OverflowError):
+            log.warning("the sandbox sent an output that cannot be read", exc_info=True)
+            return
+        if out is not None:
+            self.publish(kind, out)
+
+    def publish(self, kind: str, body: Body) -> None:
+        """Send an output to all clients."""
+        kernel = self._kernel
+        kernel.iopub_thread.send_multipart(self.signed([kernel._topic(kind)], body))
+
+    def _output(self, kind: str, body: Body) -> Body | None:
+        from familiar_kernel.sandbox import policy
+
+        if kind not in policy.RELAYED:
+            return None
+        if kind in policy.PLAIN:
+            read(body.parent)
+            return body if not body.buffers else body._replace(buffers=())
+        content = read(body.content)
+        safe = policy.safe_message(kind, content, self._policy, _is_ours)
+        if safe is None:
+            return None
+        if safe != content:
+            body = body._replace(content=written(safe))
+        if body.buffers and not kind.startswith("comm_"):
+            body = body._replace(buffers=())
+        return body
+
+
+def _bytes(part: Any) -> bytes:
+    return part if isinstance(part, bytes) else bytes(part.bytes)
+
+
+def _is_ours(display_id: str) -> bool:
+    """Whether a display is one of an answer's; see :class:`familiar_kernel.outputs.CellOutputs`."""
+    return display_id.startswith("familiar-")
+
+
+def _loop_here(kernel: SandboxedKernel) -> Any:
+    thread = threading.current_thread()
+    return thread.io_loop if hasattr(thread, "io_loop") else None

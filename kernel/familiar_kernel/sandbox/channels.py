@@ -1,0 +1,84 @@
+"""The sockets to one inner kernel, each on the thread that owns the client's side of it.
+
+They are bound here, and the inner kernel connects: so it needs no folder that it may write in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import zmq
+from tornado.ioloop import IOLoop
+from zmq.eventloop.zmqstream import ZMQStream
+
+Frames = list[bytes]
+
+IDENTITY = b"outer"
+"""One for all channels: the inner kernel sends its question on stdin to who sent the cell."""
+TYPES = {"shell": zmq.DEALER, "control": zmq.DEALER, "stdin": zmq.DEALER, "iopub": zmq.SUB}
+
+
+class Channels:
+    """The four sockets.
+
+    Args:
+        context: ZMQ's.
+        folder: where they are bound.
+        loops: the loop of each, by the channel's name.
+        on_recv: called on that loop, by the channel's name.
+    """
+
+    def __init__(
+        self,
+        context: Any,
+        folder: Path,
+        loops: Mapping[str, IOLoop],
+        on_recv: Mapping[str, Callable[[Frames], None]],
+    ) -> None:
+        self._loops = loops
+        self._streams: dict[str, ZMQStream] = {}
+        self._closed = False
+        self._sockets: dict[str, Any] = {}
+        for name, kind in TYPES.items():
+            made = context.socket(kind)
+            made.linger = 0
+            if kind == zmq.SUB:
+                made.subscribe(b"")
+            else:
+                made.setsockopt(zmq.IDENTITY, IDENTITY)
+                made.sndhwm = 0
+            made.bind(f"ipc://{folder / name}")
+            self._sockets[name] = made
+        for name in TYPES:
+            loops[name].add_callback(self._open, name, on_recv[name])
+
+    def _open(self, name: str, on_recv: Callable[[Frames], None]) -> None:
+        if self._closed:
+            self._sockets[name].close()
+            return
+        stream = ZMQStream(self._sockets[name], self._loops[name])
+        stream.on_recv(on_recv)
+        self._streams[name] = stream
+
+    def send(self, name: str, frames: Frames) -> None:
+        """Send, on the channel's own loop; what nobody takes is dropped at the close."""
+        stream = self._streams.get(name)
+        if stream is not None and not self._closed:
+            stream.send_multipart(frames)
+
+    def send_from_elsewhere(self, name: str, frames: Frames) -> None:
+        """Send, from any thread."""
+        self._loops[name].add_callback(self.send, name, frames)
+
+    def close(self) -> None:
+        """Close them, each on its loop."""
+        self._closed = True
+        for name in TYPES:
+            self._loops[name].add_callback(self._close, name)
+
+    def _close(self, name: str) -> None:
+        stream = self._streams.pop(name, None)
+        if stream is not None:
+            stream.close()

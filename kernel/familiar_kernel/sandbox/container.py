@@ -1,0 +1,245 @@
+"""One sandbox: started, watched, ended, and never left behind.
+
+The container runs in the background, so no process of the runtime stays for it. What shows that it
+lives is the bridge: the socket ends with the process that holds it, whatever ended that. Who
+removes it is the reaper, a process of its own, so that it happens also when this one is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from . import reaper, seccomp
+from .bridge import Bridge, Message, accepted
+from .faults import Case, SandboxFault, why_it_cannot_start
+from .runtime import Runtime, environment
+from .spec import SOCKETS, Spec, run_arguments
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT = 60.0
+"""Seconds that a container has from its start to its first word."""
+END_TIMEOUT = 10.0
+"""Seconds that is waited for its removal at the end; the reaper goes on by itself."""
+BRIDGE = "bridge"
+
+
+class Sandbox:
+    """One container and the bridge to it.
+
+    Args:
+        runtime: runs it.
+        spec: returns what it is like, given its name, the folder of the sockets and the file of
+            the profile of system calls.
+        program: what runs in it, given the path of the bridge's socket there.
+        start: the first message to it.
+        on_message: called in the bridge's thread with each message from it.
+        on_end: called once, in a thread of its own, when it has ended or could not start, with why,
+            a sentence for people; not after :meth:`close`.
+        placeholders: empty files and folders that were made in the workspace for it.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        spec: Callable[[str, str, str], Spec],
+        program: Callable[[str], Sequence[str]],
+        start: Message,
+        on_message: Callable[[Message], None],
+        on_end: Callable[[str], None],
+        placeholders: Sequence[Path] = (),
+    ) -> None:
+        self.name = f"familiar-{os.getpid()}-{secrets.token_hex(4)}"
+        self._runtime = runtime
+        self._start_message = start
+        self._on_message = on_message
+        self._on_end = on_end
+        # Nobody else on this machine gets into the outer folder; the inner one is what the
+        # sandbox sees, whose user is somebody else where root runs the runtime.
+        self._folder = Path(tempfile.mkdtemp(prefix="familiar-", dir=_short_folder()))
+        self.sockets = self._folder / "s"
+        self.sockets.mkdir(mode=0o755)
+        self.sockets.chmod(0o755)  # whatever the umask
+        profile = self._folder / "seccomp.json"
+        profile.write_text(json.dumps(seccomp.profile()))
+        self.spec = spec(self.name, str(self.sockets), str(profile))
+        self._program = program(f"{SOCKETS}/{BRIDGE}")
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.sockets / BRIDGE))
+        self._listener.listen(1)
+        self.open_to_sandbox(BRIDGE)
+        self._placeholders = placeholders
+        self._lock = threading.Lock()
+        self._bridge: Bridge | None = None
+        self._reaper: subprocess.Popen[bytes] | None = None
+        self._closed = False
+
+    def open_to_sandbox(self, name: str) -> None:
+        """Let the sandbox's user connect to a socket in the folder."""
+        (self.sockets / name).chmod(0o666)
+
+    def start(self) -> None:
+        """Start it, in a thread; what comes of it is told by a message or by ``on_end``."""
+        threading.Thread(target=self._start, name="sandbox-start", daemon=True).start()
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    def send(self, message: Message) -> None:
+        """Send a message to what runs in it; lost where nothing does."""
+        if self._bridge is not None:
+            self._bridge.send(message)
+
+    def close(self, wait: bool = True) -> None:
+        """End it.
+
+        Args:
+            wait: whether to return only when it is removed, or after :data:`END_TIMEOUT`.
+        """
+        with self._lock:
+            self._closed = True
+            bridge, process = self._bridge, self._reaper
+        if bridge is not None:
+            bridge.close()
+        if process is None:
+            self._remove_folder()
+            return
+        assert process.stdin is not None
+        with suppress(OSError):
+            process.stdin.close()
+        if wait:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(END_TIMEOUT)
+
+    # -- starting --
+
+    def _start(self) -> None:
+        try:
+            self._runtime.located()
+            with self._lock:
+                if self._closed:
+                    return
+                self._reaper = self._start_reaper()
+            arguments = run_arguments(
+                self.spec, self._program, self._runtime.kind, self._runtime.rootless
+            )
+            done = self._runtime.ask(*arguments, timeout=START_TIMEOUT)
+            if done.returncode != 0:
+                raise SandboxFault(why_it_cannot_start(done.stderr, self._case))
+            connection = self._connected()
+            with self._lock:
+                if self._closed:
+                    connection.close()
+                    return
+                self._bridge = Bridge(connection, self._on_message, self._ended)
+            self._bridge.send(self._start_message)
+            self._bridge.open()
+        except (SandboxFault, OSError) as err:
+            self._tell(str(err))
+        finally:
+            self._listener.close()
+
+    def _connected(self) -> socket.socket:
+        try:
+            return accepted(self._listener, START_TIMEOUT, self._gone)
+        except TimeoutError:
+            raise SandboxFault(
+                f"The image {self.spec.image} starts, but its Python does not reach the kernel "
+                f"({self._how_it_ended() or 'it says nothing'}); `{self._case.doctor}` looks "
+                "further."
+            ) from None
+
+    def _gone(self) -> bool:
+        return self._closed
+
+    @property
+    def _case(self) -> Case:
+        return Case(self._runtime.executable, self.spec.image, rootless=self._runtime.rootless)
+
+    def _start_reaper(self) -> subprocess.Popen[bytes]:
+        now = () if self._runtime.kind == "docker" else ("--time=0",)
+        job = {
+            "remove": [self._runtime.executable, "rm", "--force", *now, self.name],
+            "folder": str(self._folder),
+            "placeholders": [str(path) for path in self._placeholders],
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", reaper.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environment(self._runtime.kind, os.environ),
+        )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.flush()
+        return process
+
+    # -- its end --
+
+    def _ended(self, why: str) -> None:
+        threading.Thread(
+            target=lambda: self._tell(why or self._how_it_ended() or "it has ended"),
+            name="sandbox-end",
+            daemon=True,
+        ).start()
+
+    def _tell(self, why: str) -> None:
+        with self._lock:
+            told, self._closed = self._closed, True
+        if not told:
+            self._on_end(why)
+            self.close(wait=False)
+
+    def _how_it_ended(self) -> str:
+        """Return how the container ended, in words that follow "The sandbox has ended:"."""
+        try:
+            done = self._runtime.ask("container", "inspect", self.name, timeout=5.0)
+            state = json.loads(done.stdout or "[]")[0]["State"]
+        except (SandboxFault, ValueError, LookupError):
+            return "its container was removed"
+        return how_it_ended(state, self.spec)
+
+    def _remove_folder(self) -> None:
+        import shutil
+
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def how_it_ended(state: dict[str, Any], spec: Spec) -> str:
+    """Return how a container ended, given its state as ``inspect`` has it. Pure."""
+    code = state.get("ExitCode", 0)
+    if state.get("OOMKilled"):
+        return f"it needed more than its {spec.memory} of memory (Sandbox.memory sets it)"
+    if state.get("Running"):
+        return "its kernel has ended"
+    if code == 139 or code == 128 + 11:
+        return "its Python crashed (a segmentation fault)"
+    if code == 134:
+        return "its Python crashed (it aborted)"
+    if code in (137, 143):
+        return "it was killed from outside"
+    return f"its Python ended with status {code}"
+
+
+def _short_folder() -> str:
+    """Return a folder whose path is short enough for the sockets: they may have 107 bytes."""
+    for folder in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):
+        if folder and len(os.fsencode(folder)) < 60 and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    return "/tmp"
