@@ -139,6 +139,10 @@ class FamiliarKernel(CellKernel):
         """Show something as output of the cell that is being executed."""
         self.shell.display_pub.publish(data, metadata)
 
+    def say(self, line: str) -> None:
+        """Print a line as output of the cell that is being executed."""
+        print(line)
+
     def displays_captured(self) -> bool:
         """Whether somebody captures what this cell shows."""
         publisher = self.shell.display_pub

@@ -189,7 +189,7 @@ class Prompts(Ways):
         """Offer to explain the latest error; without stdin, say how to ask for it."""
         asker = Asker(self._kernel)
         if not asker.possible:
-            print(f"{failure}. To have it explained: %claude explain the error")
+            self._kernel.say(f"{failure}. To have it explained: %claude explain the error")
             return False
         return asker.yes(f"{failure}. Shall Claude explain it? [Y/n] ")
 

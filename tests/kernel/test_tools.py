@@ -231,7 +231,7 @@ def test_one_interrupt_ends_the_code_and_the_turn(acting: Kernel, prompt: str, s
     ran = acting.collect(request, timeout=20)
     assert time.monotonic() - began < 5
     assert ran.status == "error"
-    assert ran.reply["content"]["ename"] == "TurnStopped"
+    assert ran.reply["content"]["ename"] == "TurnStopped", ran.told
     assert acting.run("%claude hello").text().startswith("Hello.")
 
 
@@ -241,7 +241,7 @@ def test_an_interrupted_question_is_a_no_and_stops_the_turn(acting: Kernel) -> N
     acting.client.get_stdin_msg(timeout=CELL_TIMEOUT)
     acting.interrupt()
     ran = acting.collect(request, timeout=20)
-    assert ran.reply["content"]["ename"] == "TurnStopped"
+    assert ran.reply["content"]["ename"] == "TurnStopped", ran.told
     assert acting.value("untouched") == 1
     assert audit(acting)[-1]["how"] == "interrupted"
     assert acting.run("%claude hello").text().startswith("Hello.")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
+from familiar_kernel.claude_magic import Claude
+
 from .table import COMMANDS, Command, usage_text
 
 if TYPE_CHECKING:
@@ -21,21 +23,6 @@ if TYPE_CHECKING:
     from familiar_kernel.kernel import FamiliarKernel
 
 __all__ = ["COMMANDS", "Command", "complete", "inspect", "register", "usage_text"]
-
-
-class _Claude:
-    """``%claude`` and ``%%claude`` as magics. An object, whose help is made when it is asked
-    for."""
-
-    def __init__(self, shell: Any) -> None:
-        self._shell = shell
-
-    def __call__(self, line: str, cell: str | None = None) -> object:
-        return self._shell.familiar.prompt_line(line if cell is None else f"{line}\n{cell}")
-
-    @property
-    def __doc__(self) -> str:  # type: ignore[override]
-        return usage_text()
 
 
 def register(kernel: FamiliarKernel) -> None:
@@ -55,7 +42,7 @@ def register(kernel: FamiliarKernel) -> None:
     for command in COMMANDS:
         shell.register_magic_function(magic(command), "line", command.name)
 
-    shell.register_magic_function(_Claude(shell), "line_cell", "claude")
+    shell.register_magic_function(Claude(shell, usage_text), "line_cell", "claude")
 
 
 def complete(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | None:

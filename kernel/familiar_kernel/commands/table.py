@@ -239,6 +239,18 @@ COMMANDS: tuple[Command, ...] = (
         ("test",),
     ),
     Command(
+        "sandbox_status",
+        "the container in which the code runs: its image, limits, workspace",
+        "%sandbox_status",
+        "sandbox.status",
+    ),
+    Command(
+        "sandbox_restart",
+        "end that container and start a fresh one; the conversation goes on",
+        "%sandbox_restart",
+        "sandbox.restart",
+    ),
+    Command(
         "claude_version",
         "the versions of this package, its image, the SDK and the CLI",
         "%claude_version",

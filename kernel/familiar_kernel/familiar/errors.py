@@ -120,6 +120,11 @@ LATE = Trouble(
     "The familiar did not start in time.",
     "Run the cell again; if the machine is busy, a longer `Familiar.start_timeout` helps.",
 )
+FORKED = Trouble(
+    "forked",
+    "The familiar belongs to the kernel's own process; this one was forked off it.",
+    "Ask from a cell, or from a thread of the kernel.",
+)
 CLAUDES_OWN = Trouble(
     "nested",
     "Claude's own code cannot ask Claude.",

@@ -183,13 +183,7 @@ class Familiar(Chosen):
                 allow it, or this process was forked off the kernel's.
         """
         if os.getpid() != self._pid:
-            raise errors.TroubleError(
-                Trouble(
-                    "forked",
-                    "The familiar belongs to the kernel's own process; this one was forked off it.",
-                    "Ask from a cell, or from a thread of the kernel.",
-                )
-            )
+            raise errors.TroubleError(errors.FORKED)
         text = whole(text)
         size = len(text.encode())
         if size > self.max_prompt_bytes:

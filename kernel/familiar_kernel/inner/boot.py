@@ -19,7 +19,11 @@ class Sent(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
         if name not in self.modules:
             return None
-        return importlib.util.spec_from_loader(name, self, origin="the outer kernel")
+        # A file that is not there: its text is had from here, for tracebacks and `??`.
+        spec = importlib.util.spec_from_loader(name, self, origin=f"/{name.replace('.', '/')}.py")
+        if spec is not None:
+            spec.has_location = True
+        return spec
 
     def is_package(self, name):  # type: ignore[no-untyped-def]
         return self.modules[name][0]

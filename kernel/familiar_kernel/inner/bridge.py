@@ -31,6 +31,7 @@ class Bridge:
         self._lines = lines
         # Its put may be called from a signal handler, also while this thread is inside it.
         self._outgoing: SimpleQueue[bytes] = SimpleQueue()
+        self.pid = os.getpid()
 
     def open(self, on_message: Callable[[Message], None]) -> None:
         """Begin; ``on_message`` is called in the bridge's thread with each message that comes."""

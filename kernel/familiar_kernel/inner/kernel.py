@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from familiar_kernel.cell_kernel import CellKernel
+from familiar_kernel.claude_magic import Claude
 
 from .prompts import InnerPrompts
 from .server import Server
@@ -36,11 +37,7 @@ class InnerKernel(CellKernel):
         for name, told in start["commands"]:
             shell.register_magic_function(_command(prompts, name, told), "line", name)
 
-        def claude(line: str, cell: str | None = None) -> object:
-            return prompts.prompt_line(line if cell is None else f"{line}\n{cell}")
-
-        claude.__doc__ = start["usage"]
-        shell.register_magic_function(claude, "line_cell", "claude")
+        shell.register_magic_function(Claude(shell, lambda: start["usage"]), "line_cell", "claude")
         self._prompts = prompts
 
     def take(self, message: Message) -> None:

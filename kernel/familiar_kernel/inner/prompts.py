@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import threading
 import time
 from concurrent.futures import Future
@@ -19,7 +20,7 @@ from IPython.core.error import UsageError
 
 from familiar_kernel.answer.record import Answer
 from familiar_kernel.exceptions import AskTypeError, AskValueError, FamiliarError, TurnStopped
-from familiar_kernel.familiar.errors import CLAUDES_OWN, Trouble
+from familiar_kernel.familiar.errors import CLAUDES_OWN, FORKED, Trouble
 from familiar_kernel.familiar.inbox import Inbox
 from familiar_kernel.namespace.execution import CodeStopped
 from familiar_kernel.waiting import SIGNAL_POLL, interrupts_taken
@@ -103,10 +104,11 @@ class InnerPrompts(Ways):
     async def prompt_cell(self, raw: str) -> None:
         """Run the prompt that a whole cell is, given as it was typed after ``%claude`` or
         ``%%claude``."""
-        asked = self._send({"kind": "prompt", "text": raw})
+        asked = self._new()
         loop, come = asyncio.get_running_loop(), asyncio.Event()
         asked.inbox.listen(lambda: loop.call_soon_threadsafe(come.set))
         with self._server.waiting(asked.id, asked.inbox):
+            self._send(asked, {"kind": "prompt", "text": raw})
             try:
                 while not asked.done.done():
                     await come.wait()
@@ -135,15 +137,16 @@ class InnerPrompts(Ways):
             KeyboardInterrupt: it was stopped.
         """
         with interrupts_taken(came=self._kernel.interrupted) as interrupts:
-            asked = self._send(message)
+            asked = self._new()
             until: list[float] = []
 
             def stop() -> None:
                 until.append(time.monotonic() + STOP_DEADLINE)
                 self._stop(asked)
 
-            interrupts.call(stop)
             with self._server.waiting(asked.id, asked.inbox):
+                self._send(asked, message)
+                interrupts.call(stop)
                 while not asked.done.done():
                     call = asked.inbox.get(SIGNAL_POLL)
                     if call is not None and not interrupts.came:
@@ -160,11 +163,16 @@ class InnerPrompts(Ways):
 
     # -- asking --
 
-    def _send(self, message: Message) -> Asked:
+    def _new(self) -> Asked:
         if self.serving:
             raise FamiliarError(CLAUDES_OWN)
+        if os.getpid() != self._bridge.pid:
+            raise FamiliarError(FORKED)
         asked = Asked(next(self._numbers))
         self._asked[asked.id] = asked
+        return asked
+
+    def _send(self, asked: Asked, message: Message) -> None:
         thread = threading.current_thread()
         publisher = self._kernel.shell.display_pub
         self._bridge.send(
@@ -180,7 +188,6 @@ class InnerPrompts(Ways):
                 "mark": self._server.mark(),
             }
         )
-        return asked
 
     def _stop(self, asked: Asked) -> None:
         self._bridge.send({"type": "stop", "id": asked.id})

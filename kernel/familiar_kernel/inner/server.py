@@ -172,9 +172,9 @@ class Server:
                 del self._moments[next(iter(self._moments))]
             return number
         if name == "mark":
-            moment = self._moments.get(arguments["moment"])
-            if moment is not None:
-                self._place.mark(moment)
+            wanted = arguments["moment"]
+            if wanted is None or wanted in self._moments:
+                self._place.mark(self._moments.get(wanted))
             return None
         if name == "fit":
             arguments = {**arguments, "data": base64.b64decode(arguments["data"])}

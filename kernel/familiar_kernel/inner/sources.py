@@ -12,6 +12,7 @@ MODULES = (
     "answer.record",
     "cell_kernel",
     "cells",
+    "claude_magic",
     "exceptions",
     "familiar.__init__",
     "familiar.errors",

@@ -41,8 +41,8 @@ class Place(Protocol):
     def moment(self) -> object:
         """Return something that stands for the variables as they are now, for :meth:`mark`."""
 
-    def mark(self, moment: object) -> None:
-        """Remember what the variables were like at a moment."""
+    def mark(self, moment: object | None) -> None:
+        """Remember what the variables were like at a moment; None is now."""
 
     def has(self, name: str) -> bool:
         """Whether there is a variable of this name."""

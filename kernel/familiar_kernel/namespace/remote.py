@@ -70,7 +70,7 @@ class RemotePlace:
     def moment(self) -> object:
         return self._told("moment")
 
-    def mark(self, moment: object) -> None:
+    def mark(self, moment: object | None) -> None:
         # Nobody waits for it: what is asked later is answered later.
         self._caller.call("mark", {"moment": moment})
 

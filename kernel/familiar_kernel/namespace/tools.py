@@ -85,7 +85,7 @@ class Namespace:
     def mark(self, moment: Moment | None = None) -> None:
         """Remember cells and variables as they are now, or were at a moment: what has come since is
         new."""
-        seen, variables = moment or self.moment()
+        seen, variables = moment or (self._log.begun, None)
         if seen >= self._seen_cells:  # else a later turn has been told more
             self._seen_cells = seen
             self._place.mark(variables)

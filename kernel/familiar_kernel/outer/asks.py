@@ -237,6 +237,7 @@ class Asks:
                 return {"answer": {**_fields(value.value), "on_show": False}}
             return {"value": value.value}
         if isinstance(value, Answer):
+            self._kernel.forwarder.know(value._data)
             return {"answer": _fields(value)}
         if isinstance(value, BackgroundTurn):
             return {"turn": value.number}

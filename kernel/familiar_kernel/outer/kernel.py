@@ -340,6 +340,11 @@ class SandboxedKernel(FamiliarKernel):
         content = {"data": data, "metadata": metadata, "transient": {}}
         self._publish(ask.request, "display_data", content)
 
+    def say(self, line: str) -> None:
+        """Print a line as output of the cell in hand."""
+        if ask := self.asks.in_hand:
+            self._publish(ask.request, "stream", {"name": "stdout", "text": f"{line}\n"})
+
     def displays_captured(self) -> bool:
         """Whether somebody captures what the cell in hand shows."""
         ask = self.asks.in_hand

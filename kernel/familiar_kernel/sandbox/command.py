@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .faults import IMAGE, SandboxFault
+from .faults import IMAGE, Case, SandboxFault
 from .runtime import DEFAULT, Runtime
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _list(options: argparse.Namespace) -> int:
         print(json.dumps(told, indent=2))
         return 0
     if not pictures:
-        print("There is no image yet; type: familiar sandbox build")
+        print(f"There is no image yet; type: {Case(runtime.executable).build}")
     for picture in pictures:
         print(_of_image(picture))
     for box in boxes:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,11 @@ START_TIMEOUT = 60.0
 END_TIMEOUT = 10.0
 """Seconds that is waited for its removal at the end; the reaper goes on by itself."""
 BRIDGE = "bridge"
+_MEMORY_FILES = (
+    "/sys/fs/cgroup/memory.current",
+    "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+)
+"""Of a control group of version 2, and of version 1."""
 
 
 class Sandbox:
@@ -85,6 +91,7 @@ class Sandbox:
         self._bridge: Bridge | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
         self._closed = False
+        self.since = time.monotonic()
 
     def open_to_sandbox(self, name: str) -> None:
         """Let the sandbox's user connect to a socket in the folder."""
@@ -98,6 +105,15 @@ class Sandbox:
     def closed(self) -> bool:
         """Whether :meth:`close` was called."""
         return self._closed
+
+    def memory(self) -> int | None:
+        """Return how many bytes of memory it uses; None where the runtime does not tell."""
+        try:
+            done = self._runtime.ask("exec", self.name, "cat", *_MEMORY_FILES, timeout=5.0)
+        except SandboxFault:
+            return None
+        numbers = [line for line in done.stdout.split() if line.isdigit()]
+        return int(numbers[0]) if numbers else None
 
     def send(self, message: Message) -> None:
         """Send a message to what runs in it; lost where nothing does."""

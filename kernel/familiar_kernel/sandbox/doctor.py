@@ -185,8 +185,9 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
 
 def started(runtime: Runtime, image: str, facts: Facts) -> Iterator[Finding]:
     """Start the image, without network, and judge what it says and how long that took."""
+    case = facts.case._replace(image=image)
     if runtime.ask("image", "inspect", image).returncode != 0:
-        yield Finding("image", "problem", f"there is no {image} here", facts.case.build)
+        yield Finding("image", "problem", f"there is no {image} here", case.build)
         return
     began = time.monotonic()
     try:
@@ -194,7 +195,7 @@ def started(runtime: Runtime, image: str, facts: Facts) -> Iterator[Finding]:
     except SandboxFault as fault:
         yield Finding("start", "problem", *_split(str(fault)))
         return
-    yield from start_findings(image, found, time.monotonic() - began, facts.case)
+    yield from start_findings(image, found, time.monotonic() - began, case)
 
 
 def start_findings(

@@ -70,7 +70,7 @@ _ANYWHERE: tuple[tuple[str, str], ...] = (
         "Docker does not let this user in; type: sudo usermod -aG docker $USER, and sign in anew.",
     ),
     (
-        r"(?:Cannot connect to the Docker daemon|failed to connect to the docker API)",
+        r"(?:[Cc]annot connect to the Docker daemon|failed to connect to the docker API)",
         f"Docker is not running; type: {DOCKER}",
     ),
     (
@@ -143,8 +143,8 @@ _STARTING: tuple[tuple[str, str], ...] = (
         "This {case.runtime} does not know the option {a}{b}; a sandbox needs podman 4.3 or newer.",
     ),
     (
-        r"unable to set memory limit to (?P<a>\d+)",
-        "The sandbox's memory limit of {a} bytes is too small to start in; allow more.",
+        r"unable to set memory limit|[Mm]inimum memory limit",
+        "The sandbox's memory limit is too small to start in; allow more.",
     ),
     (
         r"statfs (?P<a>[^\n]+): no such file or directory",
@@ -199,9 +199,11 @@ _BUILDING: tuple[tuple[str, str], ...] = (
     (
         r"\[Errno -\d\] (?:Temporary failure in name|Name or service)|NewConnectionError"
         r"|Failed to establish a new connection|Network is unreachable|ConnectTimeoutError"
-        r"|ProxyError|getaddrinfo failed",
+        r"|ProxyError|getaddrinfo failed"
+        # These exist for every Python that gets this far, so no index was asked.
+        r"|No matching distribution found for (?:debugpy|ipykernel|pyzmq)==",
         "pip in the build reaches no package index; let the build use this machine's network:"
-        " {case.build} --network host, or set PIP_INDEX_URL or HTTPS_PROXY.",
+        " {case.build} --network host, or check PIP_INDEX_URL and HTTPS_PROXY.",
     ),
     (
         r"No matching distribution found for (?P<a>[^\n]+)",
@@ -240,7 +242,8 @@ _BUILDING: tuple[tuple[str, str], ...] = (
         " or type: {case.runtime} login REGISTRY",
     ),
     (
-        r"pinging container registry localhost|image not known|No such image",
+        r"pinging container registry localhost|\"https?://localhost/|image not known"
+        r"|No such image",
         "There is no base image {case.base} here; check the name in --base with:"
         " {case.runtime} images",
     ),
