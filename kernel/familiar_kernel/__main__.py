@@ -8,6 +8,10 @@ if __name__ == "__main__":
     # library's. IPython puts it back once everything is loaded.
     if sys.path and sys.path[0] in ("", os.getcwd()):
         del sys.path[0]
+    if "--sandboxed" in sys.argv:
+        from familiar_kernel.outer.early import start
+
+        start(sys.argv[1:])
     from familiar_kernel.app import FamiliarKernelApp
 
     FamiliarKernelApp.launch_instance()

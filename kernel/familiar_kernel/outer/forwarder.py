@@ -135,7 +135,6 @@ class Forwarder:
             self._ready = self._welcome = False
             self.marks = marks = Marks()
             self._channels = Channels(
-                kernel.shell_stream.socket.context,  # type: ignore[union-attr]
                 folder,
                 {
                     "shell": kernel.shell_channel_thread.io_loop,

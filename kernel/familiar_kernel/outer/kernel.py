@@ -8,11 +8,9 @@ neither knows is not answered, and none is ever executed here.
 from __future__ import annotations
 
 import functools
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Instance, default
@@ -21,11 +19,9 @@ from familiar_kernel import commands
 from familiar_kernel.kernel import FamiliarKernel
 from familiar_kernel.prompts import Prompts
 from familiar_kernel.sandbox.configuration import Sandbox as Settings
-from familiar_kernel.sandbox.configuration import workspace_of
 from familiar_kernel.sandbox.container import Sandbox
 from familiar_kernel.sandbox.forward import Body, reply_to, written
-from familiar_kernel.sandbox.runtime import Runtime
-from familiar_kernel.sandbox.spec import SOCKETS, WORKSPACE, Spec
+from familiar_kernel.sandbox.spec import SOCKETS, WORKSPACE
 
 from .asks import Asks
 from .forwarder import Forwarder, Request
@@ -93,32 +89,20 @@ class SandboxedKernel(FamiliarKernel):
         """End the sandbox, let the familiar go, then shut down as any kernel."""
         with self._box_lock:
             box, self.box = self.box, None
+        self.forwarder.disconnect()
         if box is not None:
             box.close()
         return super().do_shutdown(restart)
 
     def _start_box(self) -> None:
-        """Start a sandbox; what becomes of it is told by :meth:`_box_ready` or
+        """Start a sandbox; what becomes of it is told by :meth:`_from_inside` or
         :meth:`_box_ended`."""
         from familiar_kernel.inner import sources
-        from familiar_kernel.sandbox.owners import labels_of
-
-        settings = self.sandbox
-        private = [Path.home()]
-        if claude := os.environ.get("CLAUDE_CONFIG_DIR"):
-            private.append(Path(claude))
-        private = [folder.resolve() for folder in private]
-        workspace, self.workspace_fault = workspace_of(
-            settings.workspace, settings.workspace_mode, Path.cwd(), private
-        )
-
-        def spec(name: str, sockets: str, seccomp: str) -> Spec:
-            return settings.spec(name, sockets, seccomp, labels_of(os.getpid()), workspace)
 
         with self._box_lock:
             self.sandbox_fault = ""
-            start: dict[str, Any] = {}
-            box: Sandbox | None = None
+            box = self.box = self._new_box()
+            key = self.forwarder.connect(box.sockets, box.open_to_sandbox)
 
             def message(told: dict[str, Any]) -> None:
                 if box is self.box:
@@ -128,26 +112,32 @@ class SandboxedKernel(FamiliarKernel):
                 if box is self.box:
                     self._box_ended(why)
 
-            box = self.box = Sandbox(
-                Runtime(settings.runtime),
-                spec,
-                lambda bridge: ("python", "-c", sources.boot_source(), bridge),
-                start,
-                message,
-                ended,
-            )
-            key = self.forwarder.connect(box.sockets, box.open_to_sandbox)
-            start.update(
-                modules=sources.modules(),
-                sockets=SOCKETS,
-                key=key,
-                workspace=WORKSPACE if workspace else "",
-                session_id=self.familiar.session_id,
-                banner=self._banner_lines(),
-                usage=commands.usage_text(),
-                commands=[(command.name, command.help) for command in commands.COMMANDS],
-            )
-            box.start()
+            start = {
+                "modules": sources.modules(),
+                "sockets": SOCKETS,
+                "key": key,
+                "workspace": WORKSPACE if box.spec.workspace else "",
+                "session_id": self.familiar.session_id,
+                "banner": self._banner_lines(),
+                "usage": commands.usage_text(),
+                "commands": [(command.name, command.help) for command in commands.COMMANDS],
+            }
+            box.serve(start, message, ended)
+
+    def _new_box(self) -> Sandbox:
+        """Return a container that starts, or has been started early."""
+        from .early import taken
+        from .starting import new_box, spec_of
+
+        early = taken()
+        if early is not None:
+            spec, self.workspace_fault = spec_of(self.sandbox)
+            if early.is_like(spec) and early.runs_on(self.sandbox.runtime):
+                return early
+            early.close(wait=False)
+        box, self.workspace_fault = new_box(self.sandbox)
+        box.start()
+        return box
 
     def _banner_lines(self) -> str:
         if self.quiet_banner:

@@ -24,7 +24,6 @@ class Channels:
     """The four sockets.
 
     Args:
-        context: ZMQ's.
         folder: where they are bound.
         loops: the loop of each, by the channel's name.
         on_recv: called on that loop, by the channel's name.
@@ -32,7 +31,6 @@ class Channels:
 
     def __init__(
         self,
-        context: Any,
         folder: Path,
         loops: Mapping[str, IOLoop],
         on_recv: Mapping[str, Callable[[Frames], None]],
@@ -41,8 +39,10 @@ class Channels:
         self._streams: dict[str, ZMQStream] = {}
         self._closed = False
         self._sockets: dict[str, Any] = {}
+        # A context of its own: the kernel's waits at its end until every socket is closed.
+        context = zmq.Context()
         for name, kind in TYPES.items():
-            made = context.socket(kind)
+            made: Any = context.socket(kind)
             made.linger = 0
             if kind == zmq.SUB:
                 made.subscribe(b"")

@@ -8,9 +8,8 @@ removes it is the reaper, a process of its own, so that it happens also when thi
 from __future__ import annotations
 
 import json
-import logging
 import os
-import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -28,8 +27,6 @@ from .faults import Case, SandboxFault, why_it_cannot_start
 from .runtime import Runtime, environment
 from .spec import SOCKETS, Spec, run_arguments
 
-log = logging.getLogger(__name__)
-
 START_TIMEOUT = 60.0
 """Seconds that a container has from its start to its first word."""
 END_TIMEOUT = 10.0
@@ -45,15 +42,13 @@ _MEMORY_FILES = (
 class Sandbox:
     """One container and the bridge to it.
 
+    It may be started before anybody can serve it; see :meth:`serve`.
+
     Args:
         runtime: runs it.
         spec: returns what it is like, given its name, the folder of the sockets and the file of
             the profile of system calls.
         program: what runs in it, given the path of the bridge's socket there.
-        start: the first message to it.
-        on_message: called in the bridge's thread with each message from it.
-        on_end: called once, in a thread of its own, when it has ended or could not start, with why,
-            a sentence for people; not after :meth:`close`.
         placeholders: empty files and folders that were made in the workspace for it.
     """
 
@@ -62,16 +57,10 @@ class Sandbox:
         runtime: Runtime,
         spec: Callable[[str, str, str], Spec],
         program: Callable[[str], Sequence[str]],
-        start: Message,
-        on_message: Callable[[Message], None],
-        on_end: Callable[[str], None],
         placeholders: Sequence[Path] = (),
     ) -> None:
-        self.name = f"familiar-{os.getpid()}-{secrets.token_hex(4)}"
+        self.name = f"familiar-{os.getpid()}-{os.urandom(4).hex()}"
         self._runtime = runtime
-        self._start_message = start
-        self._on_message = on_message
-        self._on_end = on_end
         # Nobody else on this machine gets into the outer folder; the inner one is what the
         # sandbox sees, whose user is somebody else where root runs the runtime.
         self._folder = Path(tempfile.mkdtemp(prefix="familiar-", dir=_short_folder()))
@@ -90,8 +79,34 @@ class Sandbox:
         self._lock = threading.Lock()
         self._bridge: Bridge | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
+        self._served = threading.Event()
+        self._start_message: Message = {}
+        self._on_message: Callable[[Message], None] = _nobody
+        self._on_end: Callable[[str], None] = _nobody
         self._closed = False
         self.since = time.monotonic()
+
+    def serve(
+        self, start: Message, on_message: Callable[[Message], None], on_end: Callable[[str], None]
+    ) -> None:
+        """Say who serves it.
+
+        Args:
+            start: the first message to it.
+            on_message: called in the bridge's thread with each message from it.
+            on_end: called once, in a thread of its own, when it has ended or could not start, with
+                why, a sentence for people; not after :meth:`close`.
+        """
+        self._start_message, self._on_message, self._on_end = start, on_message, on_end
+        self._served.set()
+
+    def runs_on(self, executable: str) -> bool:
+        """Whether this program runs it."""
+        return self._runtime.executable == executable
+
+    def is_like(self, spec: Callable[[str, str, str], Spec]) -> bool:
+        """Whether it is what somebody else wants, too."""
+        return self.spec == spec(self.name, self.spec.sockets, self.spec.seccomp)
 
     def open_to_sandbox(self, name: str) -> None:
         """Let the sandbox's user connect to a socket in the folder."""
@@ -129,6 +144,7 @@ class Sandbox:
         with self._lock:
             self._closed = True
             bridge, process = self._bridge, self._reaper
+        self._served.set()
         if bridge is not None:
             bridge.close()
         if process is None:
@@ -149,14 +165,17 @@ class Sandbox:
             with self._lock:
                 if self._closed:
                     return
+                begun = self._runtime.begin(
+                    *run_arguments(
+                        self.spec, self._program, self._runtime.kind, self._runtime.rootless
+                    )
+                )
                 self._reaper = self._start_reaper()
-            arguments = run_arguments(
-                self.spec, self._program, self._runtime.kind, self._runtime.rootless
-            )
-            done = self._runtime.ask(*arguments, timeout=START_TIMEOUT)
+            done = self._runtime.ended(begun, START_TIMEOUT)
             if done.returncode != 0:
                 raise SandboxFault(why_it_cannot_start(done.stderr, self._case))
             connection = self._connected()
+            self._served.wait()
             with self._lock:
                 if self._closed:
                     connection.close()
@@ -216,6 +235,7 @@ class Sandbox:
         ).start()
 
     def _tell(self, why: str) -> None:
+        self._served.wait()
         with self._lock:
             told, self._closed = self._closed, True
         if not told:
@@ -232,9 +252,11 @@ class Sandbox:
         return how_it_ended(state, self.spec)
 
     def _remove_folder(self) -> None:
-        import shutil
-
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _nobody(_: object) -> None:
+    """Serve it: nobody does yet."""
 
 
 def how_it_ended(state: dict[str, Any], spec: Spec) -> str:

@@ -81,6 +81,47 @@ class Runtime:
                 f"{self.executable} cannot be run ({err.strerror}); {how_to_install(self.kind)}"
             ) from err
 
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start one command, for :meth:`ended` to wait for.
+
+        Raises:
+            SandboxFault: it cannot be run.
+        """
+        try:
+            return subprocess.Popen(
+                [self.executable, *arguments],
+                env=environment(self.kind, os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as err:
+            raise SandboxFault(
+                f"{self.executable} cannot be run ({err.strerror}); {how_to_install(self.kind)}"
+            ) from err
+
+    def ended(
+        self, process: subprocess.Popen[str], timeout: float
+    ) -> subprocess.CompletedProcess[str]:
+        """Wait for a command and return what it wrote.
+
+        Raises:
+            SandboxFault: it did not end in time.
+        """
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise SandboxFault(
+                f"{self.executable} did not end within {timeout:.0f} s; end what hangs, or restart"
+                " the machine's containers, and try again."
+            ) from None
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
     def watch(self, *arguments: str) -> tuple[int, str]:
         """Run one command with its output shown on stderr as it comes.
 

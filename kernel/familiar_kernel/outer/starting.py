@@ -1,0 +1,47 @@
+"""A container as the settings say, for the notebook in the current folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from familiar_kernel.inner import sources
+from familiar_kernel.sandbox.configuration import workspace_of
+from familiar_kernel.sandbox.container import Sandbox
+from familiar_kernel.sandbox.owners import labels_of
+from familiar_kernel.sandbox.runtime import Runtime
+from familiar_kernel.sandbox.spec import Spec
+
+if TYPE_CHECKING:
+    from familiar_kernel.sandbox.configuration import Sandbox as Settings
+
+
+def new_box(settings: Settings) -> tuple[Sandbox, str]:
+    """Return a container that is not started yet, and why it sees no workspace, or nothing."""
+    spec, fault = spec_of(settings)
+    runtime = Runtime(settings.runtime)
+    return Sandbox(runtime, spec, lambda bridge: program(bridge)), fault
+
+
+def program(bridge: str) -> tuple[str, ...]:
+    """Return what runs in a container, given the path of the bridge's socket there."""
+    return ("python3", "-c", sources.boot_source(), bridge)
+
+
+def spec_of(settings: Settings) -> tuple[Callable[[str, str, str], Spec], str]:
+    """Return what makes a container's specification, and why it has no workspace, or nothing."""
+    private = [Path.home()]
+    if claude := os.environ.get("CLAUDE_CONFIG_DIR"):
+        private.append(Path(claude))
+    private = [folder.resolve() for folder in private]
+    workspace, fault = workspace_of(
+        settings.workspace, settings.workspace_mode, Path.cwd(), private
+    )
+    labels = labels_of(os.getpid())
+
+    def spec(name: str, sockets: str, seccomp: str) -> Spec:
+        return settings.spec(name, sockets, seccomp, labels, workspace)
+
+    return spec, fault
