@@ -190,6 +190,12 @@ def _parser() -> argparse.ArgumentParser:
         help="a kernel that talks to the rehearsal and not to Claude "
         "(default name: python-claude-rehearsal)",
     )
+    install.add_argument(
+        "--sandboxed",
+        action="store_true",
+        help="a kernel whose code runs in a container without a network; see familiar sandbox "
+        "(default name: python-claude-sandboxed)",
+    )
     install.set_defaults(run=_install)
 
     # Never parsed here: see main.
@@ -216,9 +222,13 @@ def _install(options: argparse.Namespace) -> int:
     from . import kernelspec
 
     env = dict(options.env)
-    name = options.name or (kernelspec.REHEARSAL_NAME if options.rehearsal else kernelspec.NAME)
+    name = kernelspec.SANDBOXED_NAME if options.sandboxed else kernelspec.NAME
+    name = options.name or f"{name}{'-rehearsal' if options.rehearsal else ''}"
     spec = kernelspec.specification(
-        display_name=options.display_name, env=env, rehearsal=options.rehearsal
+        display_name=options.display_name,
+        env=env,
+        rehearsal=options.rehearsal,
+        sandboxed=options.sandboxed,
     )
     try:
         where = kernelspec.install(name, spec, user=not options.prefix, prefix=options.prefix)

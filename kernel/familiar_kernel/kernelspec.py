@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jupyter_client.kernelspec import KernelSpecManager
 
 NAME = "python-claude"
-REHEARSAL_NAME = "python-claude-rehearsal"
+SANDBOXED_NAME = "python-claude-sandboxed"
 REHEARSAL_VARIABLE = "FAMILIAR_REHEARSAL"
 """Set to 1 in a kernel's environment, it makes the kernel use the rehearsal instead of Claude."""
 
@@ -36,7 +36,11 @@ _LOGIN_IN_URL = re.compile(r"://[^/@\s]+@")
 
 
 def specification(
-    *, display_name: str = "", env: Mapping[str, str] | None = None, rehearsal: bool = False
+    *,
+    display_name: str = "",
+    env: Mapping[str, str] | None = None,
+    rehearsal: bool = False,
+    sandboxed: bool = False,
 ) -> dict[str, Any]:
     """Return what ``kernel.json`` holds for a kernel that runs on this interpreter, by its absolute
     path.
@@ -46,9 +50,11 @@ def specification(
             (rehearsal)".
         env: variables for the kernel's environment.
         rehearsal: whether the kernel talks to the rehearsal and not to Claude.
+        sandboxed: whether its code runs in a container.
     """
+    kind = SANDBOXED_NAME if sandboxed else NAME
     spec: dict[str, Any] = json.loads(
-        (resource(f"kernelspecs/{NAME}") / "kernel.json").read_text(encoding="utf-8")
+        (resource(f"kernelspecs/{kind}") / "kernel.json").read_text(encoding="utf-8")
     )
     spec["argv"][0] = sys.executable
     if rehearsal:
@@ -63,7 +69,8 @@ def specification(
 
 def write(directory: Path, spec: Mapping[str, Any]) -> None:
     """Write a kernelspec, logos included, into a directory that does not exist yet."""
-    shutil.copytree(resource(f"kernelspecs/{NAME}"), directory)
+    kind = SANDBOXED_NAME if "--sandboxed" in spec["argv"] else NAME
+    shutil.copytree(resource(f"kernelspecs/{kind}"), directory)
     (directory / "kernel.json").write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
 
 
