@@ -36,7 +36,7 @@ from familiar_kernel.prompts import Prompts
 
 PAGE = Path(__file__).with_name("reference.md")
 PACKAGE = Path(familiar_kernel.__file__).parent
-SUBCOMMANDS = ("", "demo", "login", "logout", "doctor", "install", "rehearse")
+SUBCOMMANDS = ("", "demo", "login", "logout", "doctor", "install", "rehearse", "sandbox")
 
 TEMPLATE = """\
 # Reference

@@ -254,6 +254,7 @@ def running_kernel(
     arguments: tuple[str, ...] = ("--rehearsal",),
     env: dict[str, str] | None = None,
     module: str = "familiar_kernel",
+    folder: Path | None = None,
     **manager_traits: Any,
 ) -> Iterator[Kernel]:
     """Run a kernel for the time of a ``with`` block; it is ended whatever happens.
@@ -264,6 +265,7 @@ def running_kernel(
         arguments: of the kernel, after the connection file's.
         env: variables over this process's, without any that lead to a real account.
         module: ``ipykernel_launcher`` gives a plain kernel to compare with.
+        folder: the working directory, by default the home.
         manager_traits: for the KernelManager, such as ``transport_encryption="required"``.
     """
     home.mkdir(parents=True, exist_ok=True)
@@ -280,7 +282,7 @@ def running_kernel(
         interrupt_mode="message",
         metadata={"supported_encryption": ["curve"], "debugger": True},
     )
-    manager, client = _started(spec, manager_traits, {**clean, **(env or {})}, home)
+    manager, client = _started(spec, manager_traits, {**clean, **(env or {})}, folder or home)
     try:
         yield Kernel(manager, client, home)
     finally:
@@ -288,7 +290,7 @@ def running_kernel(
 
 
 def _started(
-    spec: KernelSpec, traits: dict[str, Any], env: dict[str, str], home: Path
+    spec: KernelSpec, traits: dict[str, Any], env: dict[str, str], folder: Path
 ) -> tuple[KernelManager, BlockingKernelClient]:
     """Start a kernel; again where it dies at once.
 
@@ -298,7 +300,7 @@ def _started(
     for attempts_left in (2, 1, 0):
         manager = KernelManager(**traits)
         manager._kernel_spec = spec
-        manager.start_kernel(env=env, cwd=str(home))
+        manager.start_kernel(env=env, cwd=str(folder))
         client = manager.client()
         client.start_channels()
         deadline = time.monotonic() + 60

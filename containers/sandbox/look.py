@@ -14,7 +14,8 @@ try:
         name = (package.metadata["Name"] or "").lower().replace("_", "-")
         if name and name not in found["packages"]:  # the first one found is the one imported
             found["packages"][name] = package.version
-            if package.read_text("REQUESTED") is not None:
+            asked_for = package.read_text("REQUESTED") is not None
+            if asked_for and name not in ("pip", "setuptools", "wheel"):
                 found["asked_for"].append(name)
     found["asked_for"].sort()
     import ipykernel  # noqa: F401

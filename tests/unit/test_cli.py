@@ -14,7 +14,7 @@ import pytest
 import familiar_kernel
 
 Familiar = Callable[..., "subprocess.CompletedProcess[str]"]
-COMMANDS = ["demo", "login", "logout", "doctor", "install", "rehearse"]
+COMMANDS = ["demo", "login", "logout", "doctor", "install", "rehearse", "sandbox"]
 
 
 @pytest.fixture

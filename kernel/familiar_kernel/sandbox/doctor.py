@@ -44,12 +44,14 @@ def check_runtime(facts: Facts) -> Iterator[Finding]:
     version = facts.told("version", "Version") or facts.told("ServerVersion") or "unknown"
     whose = "rootless" if facts.rootless else "rootful"
     name = f"{facts.runtime} {version}, {whose}"
-    if facts.kind == "docker":
-        summary = f"{name}; it cannot hand on open sockets, so they lie in a folder it shares"
-        yield Finding("runtime", "warning", summary, "use podman where you can")
-    elif facts.kind == "podman-hpc":
-        summary = f"{name}; it cannot hand on open sockets, so they lie in a folder it shares"
-        yield Finding("runtime", "warning", summary, "keep that folder private: chmod 700")
+    separate = [o for o in facts.told("SecurityOptions") or () if "userns" in o or "rootless" in o]
+    if facts.kind == "docker" and not separate:
+        yield Finding(
+            "runtime", "warning", f"{name}; a sandbox's user is this machine's user 1000",
+            'write "userns-remap": "default" into /etc/docker/daemon.json, or use podman',
+        )  # fmt: skip
+    elif facts.kind == "docker":
+        yield Finding("runtime", "ok", name)
     elif _numbers(version) < OLDEST_PODMAN:
         yield Finding("runtime", "problem", f"{name}; needed is 4.3 or newer", "update podman")
     else:

@@ -157,7 +157,7 @@ _STARTING: tuple[tuple[str, str], ...] = (
     ),
     (
         r"exec: \"(?P<a>[^\"]+)\":(?: stat [^:]+:)? (?:executable file not found|no such file)",
-        "The image {case.image} has no {a}; type: {case.build}",
+        "The image {case.image} has no {a}; choose another, or build one: familiar sandbox build",
     ),
     (
         r"(?:opening|loading) seccomp profile",

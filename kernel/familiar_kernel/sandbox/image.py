@@ -170,7 +170,10 @@ def build(
         if status != 0:
             raise SandboxFault(why_the_build_failed(told, case))
         try:
-            return _named(runtime, passing, tag, "The image that was built")
+            return _named(
+                runtime, passing, tag, "The image that was built",
+                "choose another base image with --base.",
+            )  # fmt: skip
         finally:
             runtime.ask("rmi", passing)
 
@@ -188,7 +191,8 @@ def take(runtime: Runtime, image: str, *, tag: str = IMAGE) -> Contents:
         raise SandboxFault(
             f"There is no image {image} here; fetch it: {runtime.executable} pull {image}"
         )
-    return _named(runtime, image, tag, f"The image {image}")
+    otherwise = f"choose another, or build upon it: familiar sandbox build --base {image}"
+    return _named(runtime, image, tag, f"The image {image}", otherwise)
 
 
 def building(
@@ -253,8 +257,15 @@ def _without_tag(name: str) -> str:
     return re.sub(r":[^:/]*$", "", name)
 
 
-def _named(runtime: Runtime, image: str, tag: str, called: str) -> Contents:
+def _named(runtime: Runtime, image: str, tag: str, called: str, otherwise: str) -> Contents:
     """Look into an image, and give it the name and its labels if a kernel can run in it.
+
+    Args:
+        runtime: what is asked.
+        image: the image.
+        tag: the name that it is to have.
+        called: what it is called where it is of no use.
+        otherwise: what to do then.
 
     Raises:
         SandboxFault: none can, or the runtime does not do it.
@@ -262,12 +273,9 @@ def _named(runtime: Runtime, image: str, tag: str, called: str) -> Contents:
     _say("Looking into the image ...")
     found = look_into(runtime, image)
     if fault := found.fault():
-        raise SandboxFault(
-            f"{called} {fault}; choose another, or let one be made: familiar sandbox build"
-            f" --base {image}"
-            if called.endswith(image)
-            else f"{called} {fault}; choose another base image with --base."
-        )
+        raise SandboxFault(f"{called} {fault}; {otherwise}")
+    if fault := _volumes(runtime, image):
+        raise SandboxFault(f"{called} {fault}; choose another, or use podman.")
     with tempfile.TemporaryDirectory(prefix="familiar-build-") as context:
         # Whatever the image runs by itself, a sandbox does not.
         lines = (f"FROM {image}", "ENTRYPOINT []", f'CMD ["{PYTHON}"]', f"USER {USER}")
@@ -282,6 +290,18 @@ def _named(runtime: Runtime, image: str, tag: str, called: str) -> Contents:
         case = Case(runtime.executable, tag, image, runtime.rootless)
         raise SandboxFault(why_the_build_failed(done.stderr or done.stdout, case))
     return found
+
+
+def _volumes(runtime: Runtime, image: str) -> str:
+    """Return what is wrong with the folders that an image wants kept on the disk, or nothing.
+
+    Nothing bounds what is written there. podman can leave them out when it starts a sandbox.
+    """
+    if runtime.kind != "docker":
+        return ""
+    told = runtime.ask("image", "inspect", "--format={{json .Config.Volumes}}", image).stdout
+    found = json.loads(told.strip() or "null") or {}
+    return f"keeps {', '.join(found)} on the disk (VOLUME), without a bound" if found else ""
 
 
 def _say(line: str) -> None:

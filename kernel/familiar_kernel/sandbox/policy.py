@@ -233,9 +233,9 @@ def _safe_display(
     elif is_ours(display_id):
         return None
     data, metadata = safe_bundle(content.get("data"), content.get("metadata"), policy)
-    safe: Content = {"data": data, "metadata": metadata, "transient": {}}
-    if display_id is not None:
-        safe["transient"]["display_id"] = display_id
+    safe: Content = {"data": data, "metadata": metadata}
+    if isinstance(transient, dict):
+        safe["transient"] = {} if display_id is None else {"display_id": display_id}
     if msg_type == "execute_result":
         safe["execution_count"] = _count(content.get("execution_count"))
     return safe

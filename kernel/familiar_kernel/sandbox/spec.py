@@ -125,6 +125,8 @@ def run_arguments(spec: Spec, program: Sequence[str], kind: str, rootless: bool)
     if kind != "docker":
         # Else podman gives writable memory for /run and /var/tmp beside /tmp, without a bound.
         arguments.append("--read-only-tmpfs=false")
+        # A folder that an image declares as a volume would be one on the host's disk.
+        arguments.append("--image-volume=ignore")
     if spec.workspace and spec.workspace_mode != "none":
         read_only = spec.workspace_mode == "ro"
         arguments.append(_volume(Mount(spec.workspace, WORKSPACE, read_only)))
