@@ -33,6 +33,7 @@ from familiar_kernel.kernel import FamiliarKernel
 from familiar_kernel.notifications import Notifications
 from familiar_kernel.permissions import Permissions
 from familiar_kernel.prompts import Prompts
+from familiar_kernel.sandbox.configuration import Sandbox
 
 PAGE = Path(__file__).with_name("reference.md")
 PACKAGE = Path(familiar_kernel.__file__).parent
@@ -101,9 +102,12 @@ They stand in `ipython_kernel_config.py` of the IPython profile, usually in
 
 @settings@
 
-One argument stands for a setting:
+Two arguments stand for a setting:
 
 @flags@
+
+Those of `Sandbox` can also be given as variables of the environment, such as
+`FAMILIAR_SANDBOX_TMP_SIZE`. The items of a list are separated by commas there.
 
 ## Environment variables
 
@@ -141,7 +145,13 @@ FIELDS = {
 }
 """What is told of a turn: attributes of an Answer, keys in the notebook."""
 
-OWNERS: tuple[type[HasTraits], ...] = (Familiar, FamiliarKernel, Permissions, Notifications)
+OWNERS: tuple[type[HasTraits], ...] = (
+    Familiar,
+    FamiliarKernel,
+    Permissions,
+    Notifications,
+    Sandbox,
+)
 """The classes whose settings the page lists."""
 
 VARIABLES = {
@@ -178,7 +188,7 @@ CLAUDE_VARIABLES = {
 }
 """What Claude Code reads and the code of this package names."""
 
-_VARIABLE = re.compile(r"(?:FAMILIAR|IMAGE|ANTHROPIC|CLAUDE)_[A-Z_]+|DISABLE_[A-Z]+|NO_PROXY")
+_VARIABLE = re.compile(r"(?:FAMILIAR|IMAGE|ANTHROPIC|CLAUDE)_[A-Z_]*[A-Z]|DISABLE_[A-Z]+|NO_PROXY")
 _TYPES = {"Bool": "yes or no", "Dict": "texts by name", "Float": "number", "Unicode": "text"}
 _TYPES |= {"List": "list of texts"}
 _TYPES |= {"Int": "whole number", "Integer": "whole number"}
@@ -220,7 +230,10 @@ def reference() -> str:
             "kind | message | advice", ((f"`{kind}`", *told) for kind, *told in troubles())
         ),
         "settings": _table("setting | type | default | what it is", _settings()),
-        "flags": _table("argument | what it does", [("`--rehearsal`", app.flags["rehearsal"][1])]),
+        "flags": _table(
+            "argument | what it does",
+            ((f"`--{name}`", app.flags[name][1]) for name in ("rehearsal", "sandboxed")),
+        ),
         "variables": _table("variable | meaning", _quoted(VARIABLES)),
         "claude_variables": _table("variable | meaning", _quoted(CLAUDE_VARIABLES)),
         "terminal": "\n\n".join(

@@ -18,7 +18,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,11 @@ _LEAD_ELSEWHERE = (
     "XDG_",
 )
 """Beginnings of the variables by which a person's own settings could reach the server."""
-_SETTINGS = {
+_DISPLAY_NAMES = {
+    "python-claude": "Python + Claude",
+    "python-claude-sandboxed": "Python + Claude (sandboxed)",
+}
+_SETTINGS: dict[str, dict[str, object]] = {
     # No question about news and no look for updates: the tests ask nobody outside this machine.
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
 }
@@ -90,14 +94,14 @@ class Lab:
         self.log = log
         self._token = token
 
-    def write(self, name: str, *sources: str) -> Path:
-        """Write a notebook for the kernel under test, with one code cell for each source."""
+    def write(self, name: str, *sources: str, kernel: str = "python-claude") -> Path:
+        """Write a notebook for a kernel under test, with one code cell for each source."""
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(source) for source in sources],
             metadata={
                 "kernelspec": {
-                    "name": "python-claude",
-                    "display_name": "Python + Claude",
+                    "name": kernel,
+                    "display_name": _DISPLAY_NAMES[kernel],
                     "language": "python",
                 }
             },
@@ -164,12 +168,19 @@ class Lab:
 
 
 @contextlib.contextmanager
-def running_lab(home: Path, script: Path | None = None) -> Iterator[Lab]:
+def running_lab(
+    home: Path,
+    script: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    settings: Mapping[str, dict[str, object]] | None = None,
+) -> Iterator[Lab]:
     """Run a JupyterLab for the time of a ``with`` block.
 
     Args:
         home: an empty directory; becomes HOME, and holds all that Jupyter writes.
         script: the rehearsal's script, by default the built-in one.
+        env: further variables for the server and its kernels.
+        settings: JupyterLab's settings by the plugin's id, beside those that all tests have.
 
     Raises:
         RuntimeError: it does not serve in time; the message ends with its log.
@@ -177,15 +188,15 @@ def running_lab(home: Path, script: Path | None = None) -> Iterator[Lab]:
     root = home / "notebooks"
     root.mkdir(parents=True)
     overrides = home / "lab-settings"
-    for plugin, settings in _SETTINGS.items():
+    for plugin, chosen in {**_SETTINGS, **(settings or {})}.items():
         package, name = plugin.split(":")
         file = overrides / package / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(settings))
-    env = {
+        file.write_text(json.dumps(chosen))
+    variables = {
         name: value for name, value in os.environ.items() if not name.startswith(_LEAD_ELSEWHERE)
     }
-    env |= {
+    variables |= {
         "HOME": str(home),
         "IPYTHONDIR": str(home / "ipython"),
         "JUPYTER_CONFIG_DIR": str(home / "config"),
@@ -197,6 +208,7 @@ def running_lab(home: Path, script: Path | None = None) -> Iterator[Lab]:
         "FAMILIAR_REHEARSAL": "1",
         "FAMILIAR_REHEARSAL_SCRIPT": str(script or ""),
         "JUPYTER_TOKEN": (token := secrets.token_hex(16)),
+        **(env or {}),
     }
     log = home / "jupyterlab.log"
     with log.open("wb") as output:
@@ -214,7 +226,7 @@ def running_lab(home: Path, script: Path | None = None) -> Iterator[Lab]:
                 "--LabApp.extension_manager=readonly",
                 "--LabApp.expose_app_in_browser=True",
             ],
-            env=env,
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -139,9 +139,11 @@ def test_what_is_named_exists(page: Path) -> None:
     named = set(re.findall(rf"\b(?:{classes})\.[a-z]\w*", text))
     assert named <= settings
     known = {command.name for command in commands.COMMANDS}
-    assert set(re.findall(r"%(claude_[a-z]\w*)", text)) <= known
+    assert set(re.findall(r"%((?:claude|sandbox)_[a-z]\w*)", text)) <= known
     variables = set(re.findall(r"\b(?:FAMILIAR|IMAGE)_[A-Z_]+\b", text))
-    assert variables <= {*made.VARIABLES, "FAMILIAR_TEST_REQUIRE", "FAMILIAR_TEST_BROWSER"}
+    of_sandboxes = {f"FAMILIAR_SANDBOX_{name.upper()}" for name in made.own_settings(made.Sandbox)}
+    tests = {"FAMILIAR_TEST_REQUIRE", "FAMILIAR_TEST_BROWSER"}
+    assert variables <= {*made.VARIABLES, *tests} | of_sandboxes
     subcommands = set(re.findall(r"`familiar ([a-z]+)", text))
     subcommands |= set(re.findall(r"^\$ (?:\S*/)?familiar ([a-z]+)", text, re.M))
     assert subcommands <= set(made.SUBCOMMANDS)

@@ -25,6 +25,8 @@ KERNEL_NEEDS = {
     "ipykernel", "IPython", "jupyter_client", "jupyter_core", "zmq", "traitlets", "tornado", "comm",
 }  # fmt: skip
 """Besides the standard library, all that the kernel's own process may load."""
+ONLY_SANDBOXED = {"nh3"}
+"""What is loaded where HTML comes out of a sandbox."""
 THE_PERSONS_OWN = {"PIL", "cairosvg", "matplotlib"}
 """What is imported to look at the person's data, where they have it, and done without elsewhere."""
 NOT_IN_THE_KERNEL = {
@@ -36,6 +38,7 @@ NOT_IN_THE_KERNEL = {
     "yaml",
     "nbclient",
     "nbconvert",
+    "nh3",
 }
 
 
@@ -174,13 +177,43 @@ def test_only_the_host_imports_the_sdk() -> None:
 def test_the_kernels_process_imports_only_what_a_kernel_needs() -> None:
     kernel = reachable(f"{ROOT}.__main__")
     assert {f"{ROOT}.kernel", f"{ROOT}.shell", f"{ROOT}.familiar.link"} <= kernel
-    allowed = KERNEL_NEEDS | THE_PERSONS_OWN | {ROOT} | set(sys.stdlib_module_names)
+    allowed = KERNEL_NEEDS | ONLY_SANDBOXED | THE_PERSONS_OWN | {ROOT}
+    allowed |= set(sys.stdlib_module_names)
     wrong = {
         name: others
         for name in kernel
         if (others := {i.partition(".")[0] for i in imports_of(name, typing=False)} - allowed)
     }
     assert wrong == {}
+
+
+def test_the_sandbox_knows_no_familiar() -> None:
+    importers = within(f"{ROOT}.sandbox")
+    assert f"{ROOT}.sandbox.spec" in importers
+    kernels = {f"{ROOT}.{name}" for name in ("familiar", "outer", "kernel", "prompts")}
+    but_the_doctor = [name for name in importers if not name.endswith(("doctor", "command"))]
+    assert breaches(but_the_doctor, kernels) == {}
+    assert breaches([f"{ROOT}.sandbox.spec", f"{ROOT}.sandbox.seccomp"], {ROOT, "os", "sys"}) == {}
+
+
+def test_what_is_sent_into_a_sandbox_needs_nothing_else_there() -> None:
+    loaded = loaded_by(
+        "from familiar_kernel.inner import sources\n"
+        "sent, program = sources.modules(), sources.boot_source()\n"
+        "for name in [name for name in sys.modules if name.startswith('familiar_kernel')]:\n"
+        "    del sys.modules[name]\n"
+        "exec(program)\n"
+        "class OnlySent(Sent):\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name.startswith('familiar_kernel') and name not in self.modules:\n"
+        "            raise ImportError(name)\n"
+        "        return super().find_spec(name, *rest)\n"
+        "sys.meta_path.insert(0, OnlySent(sent))\n"
+        "for name in sent:\n"
+        "    __import__(name)\n"
+    )
+    assert "ipykernel" in loaded
+    assert loaded & (NOT_IN_THE_KERNEL | {"psutil"}) == set()
 
 
 def loaded_by(statement: str) -> set[str]:

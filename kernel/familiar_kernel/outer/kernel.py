@@ -11,6 +11,7 @@ import functools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Instance, default
@@ -21,6 +22,7 @@ from familiar_kernel.prompts import Prompts
 from familiar_kernel.sandbox.configuration import Sandbox as Settings
 from familiar_kernel.sandbox.container import Sandbox
 from familiar_kernel.sandbox.forward import Body, reply_to, written
+from familiar_kernel.sandbox.runtime import Runtime
 from familiar_kernel.sandbox.spec import SOCKETS, WORKSPACE
 
 from .asks import Asks
@@ -36,6 +38,8 @@ FRESH = (
     "The sandbox in which the person's code runs has ended: {why}. A fresh one has started: the "
     "variables, imports and files in /tmp of before are gone."
 )
+SWEEP_DELAY = 2.0
+"""Seconds from serving to the sweep: a first cell is served before it."""
 NO_CODE = "the outer kernel of a sandbox runs no code"
 
 
@@ -84,6 +88,15 @@ class SandboxedKernel(FamiliarKernel):
         """Start serving."""
         super().start()
         self.forwarder.stdin.open()
+        self.io_loop.call_later(SWEEP_DELAY, self._sweep)
+
+    def _sweep(self) -> None:
+        """Remove what kernels left behind that were killed, in a thread of its own."""
+        from familiar_kernel.sandbox.container import short_folder
+        from familiar_kernel.sandbox.sweep import sweep
+
+        runtime, folder = Runtime(self.sandbox.runtime), Path(short_folder())
+        threading.Thread(target=sweep, args=(runtime, folder), daemon=True).start()
 
     def do_shutdown(self, restart: bool) -> dict[str, Any]:  # type: ignore[override]
         """End the sandbox, let the familiar go, then shut down as any kernel."""

@@ -26,6 +26,7 @@ from .bridge import Bridge, Message, accepted
 from .faults import Case, SandboxFault, why_it_cannot_start
 from .runtime import Runtime, environment
 from .spec import SOCKETS, Spec, run_arguments
+from .sweep import folder_prefix
 
 START_TIMEOUT = 60.0
 """Seconds that a container has from its start to its first word."""
@@ -63,7 +64,7 @@ class Sandbox:
         self._runtime = runtime
         # Nobody else on this machine gets into the outer folder; the inner one is what the
         # sandbox sees, whose user is somebody else where root runs the runtime.
-        self._folder = Path(tempfile.mkdtemp(prefix="familiar-", dir=_short_folder()))
+        self._folder = Path(tempfile.mkdtemp(prefix=folder_prefix(os.getpid()), dir=short_folder()))
         self.sockets = self._folder / "s"
         self.sockets.mkdir(mode=0o755)
         self.sockets.chmod(0o755)  # whatever the umask
@@ -275,7 +276,7 @@ def how_it_ended(state: dict[str, Any], spec: Spec) -> str:
     return f"its Python ended with status {code}"
 
 
-def _short_folder() -> str:
+def short_folder() -> str:
     """Return a folder whose path is short enough for the sockets: they may have 107 bytes."""
     for folder in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):
         if folder and len(os.fsencode(folder)) < 60 and os.access(folder, os.W_OK | os.X_OK):

@@ -146,6 +146,7 @@ _FACTS: dict[str, Callable[[Any], bool]] = {
     "height": lambda value: _is_length(value),
     "unconfined": lambda value: isinstance(value, bool),
     "expanded": lambda value: isinstance(value, bool),
+    "root": lambda value: isinstance(value, str) and len(value) < 200,
     "needs_background": lambda value: value in ("light", "dark"),
 }
 """What metadata may say. ``isolated`` is not among it: it puts HTML into an iframe that is the
