@@ -20,6 +20,7 @@ from . import (
     interrupt,
     life,
     memory,
+    sandbox,
     start,
     tools,
 )
@@ -41,6 +42,7 @@ BENCHMARKS = {
         grammar,
         tools,
         hibernation,
+        sandbox,
     )
 }
 RESULTS = Path(__file__).parent / "results"

@@ -188,6 +188,15 @@ class Kernel:
         """Wait for a request's reply alone; return when it came and what it says."""
         return next((a.at, a.content) for a in self.arrivals(request) if a.channel == "shell")
 
+    def replied(self, request: str) -> bool:
+        """Whether a request's reply is there; reads nothing but the shell channel."""
+        session = self.manager.session
+        while self._shell.poll(10):
+            _, parts = session.feed_identities(self._shell.recv_multipart())
+            if session.deserialize(parts)["parent_header"].get("msg_id") == request:
+                return True
+        return False
+
     def close_sockets(self) -> None:
         self._shell.close(0)
         self._iopub.close(0)

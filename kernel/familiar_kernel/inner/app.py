@@ -14,6 +14,7 @@ from ipykernel.kernelapp import IPKernelApp
 
 from .bridge import Bridge
 from .kernel import InnerKernel
+from .streams import BoundedStream
 
 if TYPE_CHECKING:
     from .bridge import Message
@@ -72,6 +73,7 @@ def run(connection: socket.socket, lines: BinaryIO, start: Message) -> None:
     app = InnerApp.instance(kernel_class=InnerKernel)
     app.start_message = start
     app.bridge = Bridge(connection, lines)
+    app.outstream_class = f"{BoundedStream.__module__}.{BoundedStream.__name__}"
     app.config.Session.key = start["key"].encode()
     # The history of a sandbox ends with it; on disk it would fail where the disk is full.
     app.config.HistoryManager.hist_file = ":memory:"

@@ -23,6 +23,7 @@ MODULES = (
     "inner.kernel",
     "inner.prompts",
     "inner.server",
+    "inner.streams",
     "namespace.__init__",
     "namespace.execution",
     "namespace.local",

@@ -29,6 +29,7 @@ from familiar_kernel.sandbox.forward import (
     Frames,
     id_of,
     kind_of,
+    pieces,
     read,
     reply_to,
     taken_apart,
@@ -344,7 +345,8 @@ class Forwarder:
             log.warning("the sandbox sent an output that cannot be read", exc_info=True)
             return
         if out is not None:
-            self.publish(kind, out)
+            for piece in pieces(out) if kind == "stream" else (out,):
+                self.publish(kind, piece)
 
     def publish(self, kind: str, body: Body) -> None:
         """Send an output to all clients."""

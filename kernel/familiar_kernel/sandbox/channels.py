@@ -17,6 +17,8 @@ Frames = list[bytes]
 
 IDENTITY = b"outer"
 """One for all channels: the inner kernel sends its question on stdin to who sent the cell."""
+WAITING = 64
+"""Outputs that wait here to be passed on; more wait in the sandbox, whose memory is counted."""
 TYPES = {"shell": zmq.DEALER, "control": zmq.DEALER, "stdin": zmq.DEALER, "iopub": zmq.SUB}
 
 
@@ -46,6 +48,7 @@ class Channels:
             made.linger = 0
             if kind == zmq.SUB:
                 made.subscribe(b"")
+                made.rcvhwm = WAITING
             else:
                 made.setsockopt(zmq.IDENTITY, IDENTITY)
                 made.sndhwm = 0

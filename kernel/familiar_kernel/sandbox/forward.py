@@ -8,6 +8,7 @@ be one that is expected. See the Jupyter messaging protocol, "The wire protocol"
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -53,6 +54,14 @@ CONTROL_TO_INNER = frozenset(
 """The same of the control channel, but for those that the outer kernel answers itself."""
 
 
+PIECE = 64 << 10
+"""Bytes of a stream message that is passed on; 1,000 may wait for a client that does not read."""
+_STREAM = re.compile(rb'\{"name": ?"(?:stdout|stderr)", ?"text": ?"')
+_ID = re.compile(rb'("msg_id": ?")([^"\\]{1,200})(")')
+_HIGH = (b"ud8", b"ud9", b"uda", b"udb")
+"""How the first half of a pair of surrogates begins."""
+
+
 class Body(NamedTuple):
     """A message without identities and signature: four JSON texts, and buffers."""
 
@@ -83,6 +92,52 @@ def taken_apart(frames: Sequence[bytes]) -> tuple[Frames, Body]:
     if len(rest) < 4:
         raise ValueError("a message needs four parts")
     return list(frames[:at]), Body(rest[0], rest[1], rest[2], rest[3], tuple(rest[4:]))
+
+
+def pieces(body: Body, limit: int = PIECE) -> list[Body]:
+    """Return a stream message as several, each with at most about so many bytes of text.
+
+    A queue of messages is bounded in their number; so it is bounded in bytes too. The text is cut
+    as it stands, in JSON: never inside an escape, a character or a pair of surrogates.
+    """
+    begun = _STREAM.match(body.content)
+    if len(body.content) <= limit or begun is None or not body.content.endswith(b'"}'):
+        return [body]
+    start, text = begun.end(), body.content
+    end = len(text) - 2
+    found: list[Body] = []
+    while start < end:
+        cut = _cut(text, start, min(start + limit, end), end)
+        content = begun[0] + text[start:cut] + b'"}'
+        header = body.header
+        if found:
+            # Each message has an id of its own.
+            header = _ID.sub(rb"\g<1>\g<2>-%d\g<3>" % len(found), header, count=1)
+        found.append(body._replace(header=header, content=content))
+        start = cut
+    return found
+
+
+def _cut(text: bytes, start: int, at: int, end: int) -> int:
+    """Return where a JSON text can be cut, at or before a place; at least one character on."""
+    while at < end:
+        # The whole of an escape, such as \\n or \\ud83d, and of the pair that it may be half of.
+        lowest = max(start, at - 12)
+        slash = text.rfind(b"\\", lowest, at)
+        if slash >= 0:
+            run = slash
+            while run > start and text[run - 1] == 0x5C:
+                run -= 1
+            if (slash - run) % 2 == 0 and at < slash + (6 if text[slash + 1] == 0x75 else 2):
+                at = slash
+                continue
+            if (slash - run) % 2 == 0 and text[slash + 1 : slash + 4].lower() in _HIGH:
+                at = slash
+                continue
+        while start < at < end and text[at] & 0xC0 == 0x80:
+            at -= 1
+        break
+    return at if at > start else end
 
 
 def read(part: bytes) -> dict[str, Any]:
