@@ -34,16 +34,20 @@ class Sent(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 def boot(where):  # type: ignore[no-untyped-def]
     """Start the inner kernel; ``where`` is the path of the bridge's socket."""
+    if sys.path[:1] == [""]:
+        del sys.path[0]
     bridge = socket.socket(socket.AF_UNIX)
     bridge.connect(where)
     lines = bridge.makefile("rb")
-    start = json.loads(lines.readline())
-    if sys.path[:1] == [""]:
-        del sys.path[0]
-    sys.meta_path.insert(0, Sent(start.pop("modules")))
+    # What is ours, and with it ipykernel, is loaded while the outer kernel is still loading its
+    # own; only then it says what this one is to be.
+    sys.meta_path.insert(0, Sent(json.loads(lines.readline())["modules"]))
+    from familiar_kernel.inner.late import put_off
+
+    put_off()
     from familiar_kernel.inner.app import run
 
-    run(bridge, lines, start)
+    run(bridge, lines, json.loads(lines.readline()))
 
 
 if __name__ == "__main__":

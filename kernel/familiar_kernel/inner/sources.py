@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 
 PACKAGE = __name__.partition(".")[0]
+_FOLDER = Path(__file__).parents[1]
 MODULES = (
     "__init__",
     "_version",
@@ -21,6 +22,7 @@ MODULES = (
     "inner.app",
     "inner.bridge",
     "inner.kernel",
+    "inner.late",
     "inner.prompts",
     "inner.server",
     "inner.streams",
@@ -59,7 +61,4 @@ def modules() -> dict[str, tuple[bool, str]]:
 
 
 def _text(module: str) -> str:
-    path = resources.files(PACKAGE)
-    for part in f"{module.replace('.', '/')}.py".split("/"):
-        path = path / part
-    return path.read_text(encoding="utf-8")
+    return Path(_FOLDER, f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")

@@ -83,6 +83,8 @@ class Asks:
         self._asks: dict[int, Ask] = {}
         self._calls: dict[int, Future[Any]] = {}
         self._numbers = count(1)
+        self._inner = 0
+        """Which of the inner kernels, one after the other, is there."""
 
     @property
     def in_hand(self) -> Ask | None:
@@ -106,7 +108,10 @@ class Asks:
         """Take a message. Called in the bridge's thread."""
         kind = message.get("type")
         if kind == "ask":
-            self._kernel.forwarder.marks.when(int(message["mark"]), lambda: self._begin(message))
+            inner = self._inner
+            self._kernel.forwarder.marks.when(
+                int(message["mark"]), lambda: self._begin(message, inner)
+            )
         elif kind == "stop":
             with self._lock:
                 ask = self._asks.get(message["id"])
@@ -126,6 +131,7 @@ class Asks:
             asks, calls = list(self._asks.values()), list(self._calls.values())
             self._asks.clear()
             self._calls.clear()
+            self._inner += 1
         for call in calls:
             if not call.done():
                 call.set_exception(ProbeError(GONE))
@@ -139,8 +145,10 @@ class Asks:
         for ask in asks:
             ask.interrupts.take()
 
-    def _begin(self, message: dict[str, Any]) -> None:
+    def _begin(self, message: dict[str, Any], inner: int) -> None:
         number = message["id"]
+        if inner != self._inner:
+            return  # it was asked by one that has ended
         request = self._kernel.forwarder.request(str(message.get("cell", "")))
         if request is None or request.kind != "execute_request":
             self._done(number, error=_trouble(FamiliarError(NO_CELL)))
@@ -183,8 +191,11 @@ class Asks:
             failed = Trouble("failed", "The outer kernel failed.", "Its log says more.", repr(err))
             told = {"error": _trouble(FamiliarError(failed))}
         with self._lock:
-            self._asks.pop(ask.id, None)
-        self._done(ask.id, shows=ask.shows, **told)
+            waited_for = self._asks.get(ask.id) is ask
+            if waited_for:
+                del self._asks[ask.id]
+        if waited_for:  # else another inner kernel is there by now, with numbers of its own
+            self._done(ask.id, shows=ask.shows, **told)
 
     def _done(self, number: Any, **told: Any) -> None:
         self._kernel.send_inside({"type": "done", "id": number, **told})

@@ -110,8 +110,6 @@ class SandboxedKernel(FamiliarKernel):
     def _start_box(self) -> None:
         """Start a sandbox; what becomes of it is told by :meth:`_from_inside` or
         :meth:`_box_ended`."""
-        from familiar_kernel.inner import sources
-
         with self._box_lock:
             self.sandbox_fault = ""
             box = self.box = self._new_box()
@@ -126,7 +124,6 @@ class SandboxedKernel(FamiliarKernel):
                     self._box_ended(why)
 
             start = {
-                "modules": sources.modules(),
                 "sockets": SOCKETS,
                 "key": key,
                 "workspace": WORKSPACE if box.spec.workspace else "",

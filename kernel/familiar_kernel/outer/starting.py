@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from familiar_kernel.inner import sources
 from familiar_kernel.sandbox.configuration import workspace_of
 from familiar_kernel.sandbox.container import Sandbox
-from familiar_kernel.sandbox.owners import labels_of
+from familiar_kernel.sandbox.labels import labels_of
 from familiar_kernel.sandbox.runtime import Runtime
 from familiar_kernel.sandbox.spec import Spec
 
@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 def new_box(settings: Settings) -> tuple[Sandbox, str]:
     """Return a container that is not started yet, and why it sees no workspace, or nothing."""
     spec, fault = spec_of(settings)
-    runtime = Runtime(settings.runtime)
-    return Sandbox(runtime, spec, lambda bridge: program(bridge)), fault
+    runtime, first = Runtime(settings.runtime), {"modules": sources.modules()}
+    folder, _ = _workspace(settings)
+    if folder and settings.workspace_mode == "rw":
+        from familiar_kernel.sandbox.workspace import WritingSandbox
+
+        return WritingSandbox(runtime, spec, program, first, folder), fault
+    return Sandbox(runtime, spec, program, first), fault
 
 
 def program(bridge: str) -> tuple[str, ...]:
@@ -32,16 +37,24 @@ def program(bridge: str) -> tuple[str, ...]:
 
 def spec_of(settings: Settings) -> tuple[Callable[[str, str, str], Spec], str]:
     """Return what makes a container's specification, and why it has no workspace, or nothing."""
+    workspace, fault = _workspace(settings)
+    labels = labels_of(os.getpid())
+
+    def spec(name: str, sockets: str, seccomp: str) -> Spec:
+        seen = workspace
+        if workspace and settings.workspace_mode == "rw":
+            from familiar_kernel.sandbox.workspace import place_of
+
+            seen = place_of(workspace, sockets)
+        return settings.spec(name, sockets, seccomp, labels, seen)
+
+    return spec, fault
+
+
+def _workspace(settings: Settings) -> tuple[str, str]:
+    """Return the folder that a container may see, or why it sees none."""
     private = [Path.home()]
     if claude := os.environ.get("CLAUDE_CONFIG_DIR"):
         private.append(Path(claude))
     private = [folder.resolve() for folder in private]
-    workspace, fault = workspace_of(
-        settings.workspace, settings.workspace_mode, Path.cwd(), private
-    )
-    labels = labels_of(os.getpid())
-
-    def spec(name: str, sockets: str, seccomp: str) -> Spec:
-        return settings.spec(name, sockets, seccomp, labels, workspace)
-
-    return spec, fault
+    return workspace_of(settings.workspace, settings.workspace_mode, Path.cwd(), private)

@@ -155,6 +155,6 @@ def accepted(
     """
     until = time.monotonic() + timeout
     while time.monotonic() < until and not given_up():
-        if select.select([listener], [], [], 0.1)[0]:
+        if select.select([listener], [], [], 0.05)[0]:
             return listener.accept()[0]
     raise TimeoutError

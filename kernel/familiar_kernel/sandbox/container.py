@@ -24,9 +24,9 @@ from typing import Any
 from . import reaper, seccomp
 from .bridge import Bridge, Message, accepted
 from .faults import Case, SandboxFault, why_it_cannot_start
+from .labels import folder_prefix
 from .runtime import Runtime, environment
 from .spec import SOCKETS, Spec, run_arguments
-from .sweep import folder_prefix
 
 START_TIMEOUT = 60.0
 """Seconds that a container has from its start to its first word."""
@@ -50,6 +50,7 @@ class Sandbox:
         spec: returns what it is like, given its name, the folder of the sockets and the file of
             the profile of system calls.
         program: what runs in it, given the path of the bridge's socket there.
+        first: what it is told as soon as it has connected, before anybody serves it.
         placeholders: empty files and folders that were made in the workspace for it.
     """
 
@@ -58,6 +59,7 @@ class Sandbox:
         runtime: Runtime,
         spec: Callable[[str, str, str], Spec],
         program: Callable[[str], Sequence[str]],
+        first: Message,
         placeholders: Sequence[Path] = (),
     ) -> None:
         self.name = f"familiar-{os.getpid()}-{os.urandom(4).hex()}"
@@ -71,6 +73,7 @@ class Sandbox:
         profile = self._folder / "seccomp.json"
         profile.write_text(json.dumps(seccomp.profile()))
         self.spec = spec(self.name, str(self.sockets), str(profile))
+        self._first = json.dumps(first).encode() + b"\n"
         self._program = program(f"{SOCKETS}/{BRIDGE}")
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.sockets / BRIDGE))
@@ -93,7 +96,7 @@ class Sandbox:
         """Say who serves it.
 
         Args:
-            start: the first message to it.
+            start: the next message to it.
             on_message: called in the bridge's thread with each message from it.
             on_end: called once, in a thread of its own, when it has ended or could not start, with
                 why, a sentence for people; not after :meth:`close`.
@@ -172,10 +175,10 @@ class Sandbox:
                     )
                 )
                 self._reaper = self._start_reaper()
-            done = self._runtime.ended(begun, START_TIMEOUT)
-            if done.returncode != 0:
-                raise SandboxFault(why_it_cannot_start(done.stderr, self._case))
-            connection = self._connected()
+            connection = self._connected(begun)
+            connection.settimeout(START_TIMEOUT)
+            connection.sendall(self._first)
+            connection.settimeout(None)
             self._served.wait()
             with self._lock:
                 if self._closed:
@@ -184,23 +187,29 @@ class Sandbox:
                 self._bridge = Bridge(connection, self._on_message, self._ended)
             self._bridge.send(self._start_message)
             self._bridge.open()
+            self._runtime.ended(begun, START_TIMEOUT)
         except (SandboxFault, OSError) as err:
             self._tell(str(err))
         finally:
             self._listener.close()
 
-    def _connected(self) -> socket.socket:
+    def _connected(self, begun: subprocess.Popen[str]) -> socket.socket:
+        """Wait for the container to connect, which it does while the runtime still starts it."""
+
+        def given_up() -> bool:
+            return self._closed or begun.poll() not in (None, 0)
+
         try:
-            return accepted(self._listener, START_TIMEOUT, self._gone)
+            return accepted(self._listener, START_TIMEOUT, given_up)
         except TimeoutError:
+            done = self._runtime.ended(begun, START_TIMEOUT)
+            if done.returncode != 0:
+                raise SandboxFault(why_it_cannot_start(done.stderr, self._case)) from None
             raise SandboxFault(
                 f"The image {self.spec.image} starts, but its Python does not reach the kernel "
                 f"({self._how_it_ended() or 'it says nothing'}); `{self._case.doctor}` looks "
                 "further."
             ) from None
-
-    def _gone(self) -> bool:
-        return self._closed
 
     @property
     def _case(self) -> Case:

@@ -22,10 +22,9 @@ from .. import __version__
 from ..resources import resource
 from . import pip_settings
 from .faults import IMAGE, Case, SandboxFault, why_it_cannot_start, why_the_build_failed
+from .labels import LABEL
 from .runtime import Runtime
 
-LABEL = "org.familiar-kernel"
-"""What the names of our labels begin with, on images and on containers."""
 IS_OURS = f"{LABEL}.sandbox"
 PYTHON = "python3"
 """The interpreter's name in every image: on PATH, with ipykernel."""

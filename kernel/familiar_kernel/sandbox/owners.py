@@ -15,44 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from .faults import Case, SandboxFault, why_it_cannot_start
-from .image import IS_OURS, LABEL
+from .image import IS_OURS
+from .labels import LABEL, OWNER, OWNER_NAMESPACE, OWNER_START, PROC, namespace, start_of
 from .runtime import Runtime
 
-OWNER = f"{LABEL}.owner"
-OWNER_START = f"{LABEL}.owner-start"
-OWNER_NAMESPACE = f"{LABEL}.owner-namespace"
-_PROC = Path("/proc")
 
-
-def start_of(pid: int, proc: Path = _PROC) -> int:
-    """Return when a process started, in clock ticks since the boot.
-
-    Raises:
-        OSError: there is no such process, or it is not shown.
-    """
-    # The name, field 2, may hold anything; nothing after its last parenthesis does.
-    fields = (proc / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
-    return int(fields[22 - 3])
-
-
-def namespace(proc: Path = _PROC) -> str:
-    """Return what process ids count in here, such as ``pid:[4026531836]``; empty if not known."""
-    try:
-        return os.readlink(proc / "self" / "ns" / "pid")
-    except OSError:
-        return ""
-
-
-def labels_of(pid: int) -> dict[str, str]:
-    """Return the labels that make a process of this machine a container's owner.
-
-    Raises:
-        OSError: there is no such process.
-    """
-    return {OWNER: str(pid), OWNER_START: str(start_of(pid)), OWNER_NAMESPACE: namespace()}
-
-
-def owner_lives(labels: Mapping[str, str], proc: Path = _PROC) -> bool:
+def owner_lives(labels: Mapping[str, str], proc: Path = PROC) -> bool:
     """Return whether the owner of a container lives, or may live."""
     where = labels.get(OWNER_NAMESPACE, "")
     if where and where != namespace(proc):
@@ -113,7 +81,7 @@ def containers(runtime: Runtime) -> list[Container]:
     return [container(entry) for entry in _inspected(runtime, "container", ids)]
 
 
-def container(entry: Mapping[str, Any], proc: Path = _PROC) -> Container:
+def container(entry: Mapping[str, Any], proc: Path = PROC) -> Container:
     """Return a container, given what ``inspect`` says of it."""
     labels = entry["Config"].get("Labels") or {}
     owner = labels.get(OWNER, "")

@@ -13,21 +13,13 @@ import shutil
 from pathlib import Path
 
 from .faults import SandboxFault
-from .owners import containers, leftovers, remove_container, start_of
+from .labels import start_of
+from .owners import containers, leftovers, remove_container
 from .runtime import Runtime
 
 log = logging.getLogger(__name__)
 
 _FOLDER = re.compile(r"familiar-(\d+)-(\d+)-\w+")
-
-
-def folder_prefix(pid: int) -> str:
-    """Return how the names of the folders of a process begin.
-
-    Raises:
-        OSError: there is no such process.
-    """
-    return f"familiar-{pid}-{start_of(pid)}-"
 
 
 def sweep(runtime: Runtime, folder: Path) -> None:
