@@ -281,7 +281,11 @@ def how_it_ended(state: dict[str, Any], spec: Spec) -> str:
     if code == 134:
         return "its Python crashed (it aborted)"
     if code in (137, 143):
-        return "it was killed from outside"
+        # A control group of version 1 does not tell the two apart.
+        return (
+            f"it was killed: it needed more than its {spec.memory} of memory (Sandbox.memory sets"
+            " it), or somebody ended it"
+        )
     return f"its Python ended with status {code}"
 
 
