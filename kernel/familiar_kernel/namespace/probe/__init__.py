@@ -6,8 +6,7 @@ library, numpy, pandas, polars or torch is read directly, and of large data a sa
 objects are asked for their ``repr`` or an attribute under a guard: in a thread that is left to
 itself when it takes too long.
 
-Standard library only, and no name twice: :mod:`.source` joins the modules into one text, which is
-sent to a kernel in a sandbox and runs there.
+Standard library only: the modules are sent into a sandbox as they are, and run there.
 """
 
 from __future__ import annotations
