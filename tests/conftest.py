@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
 from queue import Empty
@@ -21,6 +22,8 @@ import pytest
 import yaml
 
 from kernels import Kernel, gone, kill, running_kernel
+from sandbox import podman as podman_setup
+from sandbox.podman import Podman
 
 SCRIPTS = Path(__file__).parent / "scripts"
 _LEAD_ELSEWHERE = ("ANTHROPIC_", "CLAUDE_", "FAMILIAR_", "IMAGE_", "JUPYTER_", "IPYTHON", "XDG_")
@@ -184,3 +187,54 @@ def _home(process: psutil.Process) -> str:
         return process.environ().get("HOME", "")
     except psutil.Error:
         return ""
+
+
+# -- sandboxes -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def podman() -> Podman:
+    """The podman of whoever runs the tests. .ci/podman, which makes its images once for all
+    workers, locks."""
+    return podman_setup.ready()
+
+
+@pytest.fixture(scope="session")
+def sandbox_image(podman: Podman) -> str:
+    """The name of a sandbox's image with ipywidgets, matplotlib, numpy and pandas."""
+    return podman_setup.IMAGE
+
+
+@pytest.fixture(scope="session")
+def start_sandboxed(
+    tmp_path_factory: pytest.TempPathFactory, podman: Podman, sandbox_image: str, own_home: Path
+) -> Callable[..., AbstractContextManager[Kernel]]:
+    """Starts a sandboxed kernel, in a folder of its own that any user may read.
+
+    Keyword arguments are settings of the sandbox, and ``env``, ``arguments`` and ``script`` as
+    ``running_kernel`` takes them, and ``traits`` for its manager.
+    """
+
+    def start(
+        env: dict[str, str] | None = None,
+        arguments: tuple[str, ...] = ("--rehearsal",),
+        script: Path | None = None,
+        traits: dict[str, object] | None = None,
+        **settings: object,
+    ) -> AbstractContextManager[Kernel]:
+        place = tmp_path_factory.mktemp("sandboxed")
+        folder = place / "work"
+        folder.mkdir()
+        folder.chmod(0o755)
+        chosen = {"image": sandbox_image, **settings}
+        told = {f"FAMILIAR_SANDBOX_{name.upper()}": str(value) for name, value in chosen.items()}
+        return running_kernel(
+            place / "home",
+            folder=folder,
+            script=script,
+            arguments=(*arguments, "--sandboxed"),
+            env={**podman.variables, **told, **(env or {})},
+            **(traits or {}),
+        )
+
+    return start

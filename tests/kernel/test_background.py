@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,18 +10,16 @@ from typing import Any
 
 import pytest
 
-from kernels import CELL_TIMEOUT, Kernel, Ran, running_kernel
+from kernels import CELL_TIMEOUT, Kernel, Ran
 
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "background.yaml"
 
 
-@pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory, own_home: Path) -> Iterator[Kernel]:
-    with running_kernel(tmp_path_factory.mktemp("busy"), script=SCRIPT) as kernel:
-        assert kernel.run("%claude hello").status == "ok"
-        yield kernel
+@pytest.fixture
+def busy(kernel_of_either_kind: Kernel) -> Kernel:
+    return kernel_of_either_kind
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +51,9 @@ def number_of(kernel: Kernel, wait: bool = True) -> str:
     """Return the number of the request that waits for the person."""
     deadline = time.monotonic() + CELL_TIMEOUT
     while time.monotonic() < deadline:
-        waiting = kernel.value("[w.number for w in get_ipython().familiar.background.waiting()]")
+        waiting = re.search(r"Request (\d+)", kernel.run("%claude_allow").text())
         if waiting:
-            return str(waiting[0])
+            return waiting[1]
         time.sleep(0.1)
     raise AssertionError("nothing waits")
 
@@ -195,10 +194,7 @@ def test_nothing_of_it_runs_once_it_is_stopped(busy: Kernel, how: str, then: str
     request = begun(busy, "%claude --bg run ran.append('too late')")
     number = number_of(busy)
     # It is allowed, and its code waits for this cell to end, which stops it.
-    ended = busy.run(
-        f"import time\nget_ipython().run_line_magic('claude_allow', '{number}')\ntime.sleep(1)\n"
-        f"get_ipython().run_line_magic('{how}', '')\n{then}"
-    )
+    ended = busy.run(f"import time\n%claude_allow {number}\ntime.sleep(1)\n%{how}\n{then}")
     assert ended.status == "ok", ended.error
     assert "Stopped here." in final(busy, request)
     time.sleep(0.5)
@@ -254,9 +250,7 @@ def test_it_can_be_waited_for(busy: Kernel) -> None:
     assert "None" in ran.stream()
     ran = busy.run("t = %claude --bg fail\nt.wait()\nprint(t.error)")
     assert "refused" in ran.stream()
-    assert (
-        "refused" in busy.run("get_ipython().run_line_magic('claude_turns', str(t.number))").text()
-    )
+    assert "refused" in busy.run(f"%claude_turns {busy.value('t.number')}").text()
     ran = busy.run("t = %claude --bg slow waiting\nprint(t.wait(0.5))")
     assert ran.stream() == "None\n"
 

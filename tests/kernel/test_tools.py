@@ -11,18 +11,17 @@ from typing import Any
 import psutil
 import pytest
 
-from kernels import CELL_TIMEOUT, Kernel, Ran, kill, running_kernel
+from kernels import CELL_TIMEOUT, Kernel, Ran, kill
 
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "tools.yaml"
 
 
-@pytest.fixture(scope="module")
-def acting(tmp_path_factory: pytest.TempPathFactory, own_home: Path) -> Iterator[Kernel]:
+@pytest.fixture
+def acting(kernel_of_either_kind: Kernel) -> Kernel:
     """A kernel whose Claude uses tools."""
-    with running_kernel(tmp_path_factory.mktemp("acting"), script=SCRIPT) as kernel:
-        yield kernel
+    return kernel_of_either_kind
 
 
 def asked(kernel: Kernel, code: str, *answers: str) -> Ran:
@@ -36,8 +35,8 @@ def asked(kernel: Kernel, code: str, *answers: str) -> Ran:
 
 
 def audit(kernel: Kernel) -> list[dict[str, Any]]:
-    path = kernel.value("get_ipython().kernel.permissions.audit_log")
-    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+    path = kernel.home / "data" / "familiar" / "audit.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(autouse=True)
@@ -152,11 +151,10 @@ def test_every_decision_is_recorded_without_secrets(acting: Kernel) -> None:
     assert new[0]["session"] == acting.value("CLAUDE_SESSION_ID")
     assert "hf_" not in json.dumps(new)
     assert "tiger" not in json.dumps(new)
-    assert (
-        Path(acting.value("get_ipython().kernel.permissions.audit_log")).stat().st_mode & 0o77 == 0
-    )
+    assert (acting.home / "data" / "familiar" / "audit.jsonl").stat().st_mode & 0o77 == 0
 
 
+@pytest.mark.usefixtures("only_on_the_host")
 def test_files_are_written_only_when_it_is_allowed(acting: Kernel) -> None:
     path = Path(acting.value("__import__('os').getcwd()")) / "by-claude.txt"
     ran = asked(acting, f"%claude write {path}", "n")
