@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from .calls import ASKING, CallServer
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 
 KEPT = 50
 """Turns that are over and can still be shown."""
+acting_for: ContextVar[BackgroundTurn | None] = ContextVar("familiar_acting_for", default=None)
+"""Whose tool runs here, where it is that of a turn in the background."""
 BUSY = "Waits until the cell that runs is done…"
 
 
@@ -300,9 +303,11 @@ class BackgroundTurns:
         kernel = self._kernel
         before = kernel.request_in_hand()
         kernel.take_in_hand(task._outputs.request)
+        token = acting_for.set(task)
         try:
             yield
         finally:
+            acting_for.reset(token)
             kernel.take_in_hand(before)
 
     # -- a prompt that waits serves them too --

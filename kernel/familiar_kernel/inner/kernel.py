@@ -45,6 +45,8 @@ class InnerKernel(CellKernel):
         kind = message["type"]
         if kind == "call":
             self.server.take(message)
+        elif kind == "go":
+            self.server.go(message["call"], message["on"])
         elif kind == "done":
             self._prompts.finish(message)
         elif kind == "session":

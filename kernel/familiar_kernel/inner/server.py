@@ -47,6 +47,7 @@ class Server:
         self._marks = itertools.count(1)
         self._lock = threading.Lock()
         self._waiters: dict[int, Inbox] = {}
+        self._begun: dict[int, Callable[[bool], object]] = {}
         self._main: list[int] = []
         """The asks that the main thread waits for, the latest last."""
 
@@ -109,12 +110,29 @@ class Server:
     async def _between_cells(self, call: Message) -> None:
         kernel = self._kernel
         async with kernel._main_asyncio_lock:
+            if not await self._may_begin(call):
+                self._answer(call, error={"kind": "stopped"})
+                return
             serving = asyncio.ensure_future(self.serve_awaiting(call))
             try:
                 with kernel._cancel_on_sigint(serving):
                     await serving
             except (CodeStopped, asyncio.CancelledError):
                 self._answer(call, error={"kind": "stopped"})
+
+    async def _may_begin(self, call: Message) -> bool:
+        """Ask whether a call that has waited is still wanted: its turn may have been stopped."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bool] = loop.create_future()
+        self._begun[call["call"]] = lambda on: loop.call_soon_threadsafe(answer.set_result, on)
+        self._bridge.send({"type": "begin", "call": call["call"]})
+        return await answer
+
+    def go(self, number: int, on: bool) -> None:
+        """Take the answer to :meth:`_may_begin`. Called in the bridge's thread."""
+        told = self._begun.pop(number, None)
+        if told is not None:
+            told(on)
 
     # -- serving --
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from familiar_kernel.answer.record import Answer
-from familiar_kernel.background import BackgroundTurn
+from familiar_kernel.background import BackgroundTurn, acting_for
 from familiar_kernel.commands import COMMANDS
 from familiar_kernel.exceptions import FamiliarError, TurnStopped, wrapped
 from familiar_kernel.familiar.errors import Trouble
@@ -82,6 +82,8 @@ class Asks:
         self._lock = threading.Lock()
         self._asks: dict[int, Ask] = {}
         self._calls: dict[int, Future[Any]] = {}
+        self._tasks: dict[int, BackgroundTurn | None] = {}
+        """Of each call, the turn in the background that it is for."""
         self._numbers = count(1)
         self._inner = 0
         """Which of the inner kernels, one after the other, is there."""
@@ -117,6 +119,13 @@ class Asks:
                 ask = self._asks.get(message["id"])
             if ask is not None:
                 ask.interrupts.take()
+        elif kind == "begin":
+            with self._lock:
+                task = self._tasks.get(message["call"])
+                there = message["call"] in self._calls
+            # It may have been stopped while its call waited for the cell that ran.
+            goes_on = there and (task is None or task.goes_on)
+            self._kernel.send_inside({"type": "go", "call": message["call"], "on": goes_on})
         elif kind == "result":
             if message.get("mark") is not None:
                 self._kernel.forwarder.marks.when(
@@ -131,6 +140,7 @@ class Asks:
             asks, calls = list(self._asks.values()), list(self._calls.values())
             self._asks.clear()
             self._calls.clear()
+            self._tasks.clear()
             self._inner += 1
         for call in calls:
             if not call.done():
@@ -263,6 +273,7 @@ class Asks:
         number = next(self._numbers)
         with self._lock:
             self._calls[number] = future
+            self._tasks[number] = acting_for.get()
         ask = self.in_hand
         _, parent = self._kernel.request_in_hand()
         message = {
@@ -276,6 +287,7 @@ class Asks:
         if not self._kernel.send_inside(message):
             with self._lock:
                 self._calls.pop(number, None)
+                self._tasks.pop(number, None)
             future.set_exception(ProbeError(GONE))
         return future
 
@@ -300,6 +312,7 @@ class Asks:
     def _resolve(self, message: dict[str, Any]) -> None:
         with self._lock:
             future = self._calls.pop(message["call"], None)
+            self._tasks.pop(message["call"], None)
         if future is None or future.done():
             return
         error = message.get("error")
