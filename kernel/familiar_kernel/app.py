@@ -67,6 +67,23 @@ class FamiliarKernelApp(IPKernelApp):
         super().init_kernel()
         self.kernel.configuration_faults = dropped
 
+    # Nothing of a person's code runs in a kernel whose code runs in a sandbox.
+
+    def init_gui_pylab(self) -> None:
+        """Make ready for plots."""
+        if not self.sandboxed:
+            super().init_gui_pylab()
+
+    def init_extensions(self) -> None:
+        """Load IPython's extensions."""
+        if not self.sandboxed:
+            super().init_extensions()
+
+    def init_code(self) -> None:
+        """Run the start-up files and lines."""
+        if not self.sandboxed:
+            super().init_code()
+
 
 def drop_wrong_values(config: Config, classes: Sequence[Any]) -> list[str]:
     """Remove from a configuration what no trait would take, and return a sentence about each fault.

@@ -68,6 +68,10 @@ class FamiliarKernel(CellKernel):
         self.alerts = Alerts(self)
         self.familiar.on_finished = self.alerts.ended
         self.familiar.on_tool_used = self.shell.familiar.note_use
+        self.register_commands()
+
+    def register_commands(self) -> None:
+        """Make the commands magics of the shell."""
         commands.register(self)
 
     # -- life --

@@ -195,7 +195,7 @@ def test_nothing_of_it_runs_once_it_is_stopped(busy: Kernel, how: str, then: str
     number = number_of(busy)
     # It is allowed, and its code waits for this cell to end, which stops it.
     ended = busy.run(f"import time\n%claude_allow {number}\ntime.sleep(1)\n%{how}\n{then}")
-    assert ended.status == "ok", ended.error
+    assert ended.status == "ok", ended.told or ended.stream("stderr")
     assert "Stopped here." in final(busy, request)
     time.sleep(0.5)
     assert busy.value("ran") == []

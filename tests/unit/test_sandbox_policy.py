@@ -774,7 +774,7 @@ SHAPES: list[tuple[str, Any, Any]] = [
     ("debug_event", {"x": float("inf")}, None),
     ("display_data", None, None),
     ("display_data", {"data": [], "metadata": 7, "transient": "x"},
-     {"data": {"text/plain": ""}, "metadata": {}, "transient": {}}),
+     {"data": {"text/plain": ""}, "metadata": {}}),
 ]  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def status(kernel: FamiliarKernel, rest: str) -> None:
         ("Running for", _duration(time.monotonic() - box.since)),
         ("Network", "none"),
         ("Workspace", workspace),
-        ("Memory", f"{_size(box.memory())} of {spec.memory}"),
+        ("Memory", _memory(box.memory(), spec.memory)),
         ("Processors", f"{spec.cpus:g}"),
         ("Processes", f"at most {spec.pids}"),
         ("/tmp", f"at most {spec.tmp_size}, in memory"),
@@ -85,5 +85,13 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _size(amount: int | None) -> str:
-    return "unknown" if amount is None else f"{amount / 1e6:,.0f} MB"
+def _memory(told: tuple[int, bool] | None, limit: str) -> str:
+    if told is None:
+        return f"at most {limit}"
+    used, limited = told
+    if limited:
+        return f"{used / 1e6:,.0f} MB of {limit}"
+    return (
+        f"{used / 1e6:,.0f} MB; {limit} is not enforced on this machine, nor are processors and "
+        "processes: familiar sandbox doctor says why"
+    )

@@ -82,6 +82,9 @@ class SandboxedKernel(FamiliarKernel):
         self.control_handlers = {name: self.control_handlers[name] for name in own}
         self._start_box()
 
+    def register_commands(self) -> None:
+        """They are magics in the sandbox, and come from there; see :mod:`.asks`."""
+
     # -- life --
 
     def start(self) -> None:

@@ -35,9 +35,12 @@ END_TIMEOUT = 10.0
 BRIDGE = "bridge"
 _MEMORY_FILES = (
     "/sys/fs/cgroup/memory.current",
+    "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 )
-"""Of a control group of version 2, and of version 1."""
+"""Of a control group of version 2, and of version 1: of each, what is used and what may be."""
+_UNLIMITED = 1 << 60
 
 
 class Sandbox:
@@ -125,14 +128,17 @@ class Sandbox:
         """Whether :meth:`close` was called."""
         return self._closed
 
-    def memory(self) -> int | None:
-        """Return how many bytes of memory it uses; None where the runtime does not tell."""
+    def memory(self) -> tuple[int, bool] | None:
+        """Return how many bytes of memory it uses, and whether that is limited; None where the
+        runtime does not tell."""
         try:
             done = self._runtime.ask("exec", self.name, "cat", *_MEMORY_FILES, timeout=5.0)
         except SandboxFault:
             return None
-        numbers = [line for line in done.stdout.split() if line.isdigit()]
-        return int(numbers[0]) if numbers else None
+        told = done.stdout.split()
+        if len(told) < 2 or not told[0].isdigit():
+            return None
+        return int(told[0]), told[1].isdigit() and int(told[1]) < _UNLIMITED
 
     def send(self, message: Message) -> None:
         """Send a message to what runs in it; lost where nothing does."""
