@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_client.session import Session
 
-from familiar_kernel.sandbox.channels import Channels
+from familiar_kernel.sandbox.channels import Channels, is_of_this_thread
 from familiar_kernel.sandbox.forward import (
     CONTROL_TO_INNER,
     MARK,
@@ -105,7 +105,7 @@ class Forwarder:
         self._held: list[tuple[str, Request]] = []
         self._channels: Channels | None = None
         self._inner = Session(key=b"-")
-        self._ready = self._welcome = False
+        self._ready = self._welcome = self._is_open = False
         self._answers: deque[dict[str, Any]] = deque(maxlen=ANSWERS)
         self.marks = Marks()
         self.stdin = Stdin(kernel, self)
@@ -133,7 +133,7 @@ class Forwarder:
         control = kernel.control_thread.io_loop
         with self._lock:
             self._inner = Session(key=key.encode())
-            self._ready = self._welcome = False
+            self._ready = self._welcome = self._is_open = False
             self.marks = marks = Marks()
             self._channels = Channels(
                 folder,
@@ -144,8 +144,8 @@ class Forwarder:
                     "iopub": kernel.iopub_thread.io_loop,
                 },
                 {
-                    "shell": self._shell_reply,
-                    "control": self._control_reply,
+                    "shell": self._reply,
+                    "control": self._reply,
                     "stdin": self.stdin.from_inner,
                     "iopub": lambda frames: self._iopub(frames, marks),
                 },
@@ -164,7 +164,7 @@ class Forwarder:
         """Forget the inner kernel; return what clients still wait for, oldest first."""
         with self._lock:
             channels, self._channels = self._channels, None
-            self._ready = self._welcome = False
+            self._ready = self._welcome = self._is_open = False
             held = {request.id for _, request in self._held}
             left = [r for r in self._requests.values() if r.id not in held]
             for request in left:
@@ -183,9 +183,16 @@ class Forwarder:
         return [request for _, request in held]
 
     def _release(self) -> None:
+        """Send what is held, once the inner kernel serves and is heard: on the thread that sends
+        what comes next, so that nothing overtakes it."""
+        if self._ready and self._welcome:
+            self._kernel.shell_channel_thread.io_loop.add_callback(self._open)
+
+    def _open(self) -> None:
         with self._lock:
             if not (self._ready and self._welcome):
-                return
+                return  # it has ended since
+            self._is_open = True
             held, self._held = self._held, []
             for channel, request in held:
                 self._send_request(channel, request)
@@ -237,7 +244,7 @@ class Forwarder:
         with self._lock:
             if reply_to(request.kind):
                 self._requests[request.id] = request
-            if not (self._ready and self._welcome):
+            if not self._is_open:
                 self._held.append((channel, request))
                 return True
             if (
@@ -257,7 +264,7 @@ class Forwarder:
         channels = self._channels
         if channels is not None:
             frames = body.frames(identities, self._inner.sign(body.signed))
-            channels.send_from_elsewhere(channel, frames)
+            channels.send(channel, frames)
 
     # -- replies --
 
@@ -266,12 +273,6 @@ class Forwarder:
         session = self._kernel.session
         assert session is not None
         return body.frames(identities, session.sign(body.signed))
-
-    def _shell_reply(self, frames: Frames) -> None:
-        self._reply(frames)
-
-    def _control_reply(self, frames: Frames) -> None:
-        self._reply(frames)
 
     def _reply(self, frames: Frames) -> None:
         try:
@@ -298,9 +299,7 @@ class Forwarder:
         else:
             loop, stream = kernel.control_thread.io_loop, kernel.control_stream
         assert stream is not None
-        if threading.current_thread() in (kernel.shell_channel_thread, kernel.control_thread) and (
-            loop is _loop_here(kernel)
-        ):
+        if is_of_this_thread(loop):
             stream.send_multipart(frames)
         else:
             loop.add_callback(stream.send_multipart, frames)
@@ -383,8 +382,3 @@ def _bytes(part: Any) -> bytes:
 def _is_ours(display_id: str) -> bool:
     """Whether a display is one of an answer's; see :class:`familiar_kernel.outputs.CellOutputs`."""
     return display_id.startswith("familiar-")
-
-
-def _loop_here(kernel: SandboxedKernel) -> Any:
-    thread = threading.current_thread()
-    return thread.io_loop if hasattr(thread, "io_loop") else None

@@ -5,6 +5,7 @@ They are bound here, and the inner kernel connects: so it needs no folder that i
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ IDENTITY = b"outer"
 WAITING = 64
 """Outputs that wait here to be passed on; more wait in the sandbox, whose memory is counted."""
 TYPES = {"shell": zmq.DEALER, "control": zmq.DEALER, "stdin": zmq.DEALER, "iopub": zmq.SUB}
+
+
+def is_of_this_thread(loop: IOLoop) -> bool:
+    """Whether a loop of ipykernel's threads is the one that runs here."""
+    return loop is getattr(threading.current_thread(), "io_loop", None)
 
 
 class Channels:
@@ -66,14 +72,17 @@ class Channels:
         self._streams[name] = stream
 
     def send(self, name: str, frames: Frames) -> None:
-        """Send, on the channel's own loop; what nobody takes is dropped at the close."""
+        """Send, from any thread; what nobody takes is dropped at the close."""
+        loop = self._loops[name]
+        if is_of_this_thread(loop):
+            self._send(name, frames)
+        else:
+            loop.add_callback(self._send, name, frames)
+
+    def _send(self, name: str, frames: Frames) -> None:
         stream = self._streams.get(name)
         if stream is not None and not self._closed:
             stream.send_multipart(frames)
-
-    def send_from_elsewhere(self, name: str, frames: Frames) -> None:
-        """Send, from any thread."""
-        self._loops[name].add_callback(self.send, name, frames)
 
     def close(self) -> None:
         """Close them, each on its loop."""
