@@ -36,7 +36,7 @@ def status(kernel: FamiliarKernel, rest: str) -> None:
     workspace = outer.workspace_fault and f"none: {outer.workspace_fault}"
     if not workspace:
         told = {"ro": "read-only", "rw": "writable, but for protected files"}
-        workspace = f"{spec.workspace}, {told[spec.workspace_mode]}, as /workspace"
+        workspace = f"{getattr(box, "folder", spec.workspace)}, {told[spec.workspace_mode]}, as /workspace"
     rows = [
         ("Container", box.name),
         ("Image", spec.image),

@@ -40,7 +40,7 @@ class Sandbox(Configurable):
         "ro",
         help="Whether the sandbox may read that folder (ro), also write there (rw), or not see it."
         " rw lets its code change and delete your files there, but for .git, .claude, .mcp.json,"
-        " shell start-up files and notebooks that are open.",
+        " CLAUDE.md, shell start-up files, Python environments and notebooks.",
     ).tag(config=True)
     memory = Unicode("2g", help="Memory that a sandbox may use, /tmp included, without swap.").tag(
         config=True

@@ -13,11 +13,11 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .protected import HIDDEN, is_protected, leads_out
+from .protected import HIDDEN, is_above, is_below, is_protected, leads_out
 
 _OPENAT2 = 437  # on every architecture
 _NO_MAGIC_LINKS, _NO_SYMLINKS, _BENEATH = 2, 4, 8
@@ -56,9 +56,14 @@ class Folder:
 
     All methods raise OSError as the system calls of the same names do; where something is
     protected, with ``EROFS``, as on a file system that cannot be written.
+
+    Args:
+        path: the folder.
+        also: paths in it that are protected whatever their names.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, also: Sequence[bytes] = ()) -> None:
+        self._also = also
         self._fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     # -- to look --
@@ -144,6 +149,8 @@ class Folder:
             os.symlink(target, name, dir_fd=parent)
 
     def rename(self, old: bytes, new: bytes, flags: int) -> None:
+        if is_above(old, self._also) or is_above(new, self._also):
+            raise fault(errno.EROFS)
         if flags & ~(_RENAME_NOREPLACE | _RENAME_EXCHANGE):
             raise fault(errno.EINVAL)
         with self._place(old) as (here, name), self._place(new) as (there, other):
@@ -205,7 +212,7 @@ class Folder:
     # -- paths --
 
     def _writable(self, path: bytes) -> None:
-        if is_protected(path):
+        if is_protected(path) or is_below(path, self._also):
             raise fault(errno.EROFS)
 
     @contextmanager

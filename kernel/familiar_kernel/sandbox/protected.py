@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 HIDDEN = b"familiar-workspace-"
 """How the names of the folders begin that shares are mounted below; see :mod:`.workspace`."""
@@ -28,6 +29,8 @@ _WHOLE = {
     *(".ipynb_checkpoints", ".jupyter", ".ipython", ".virtual_documents"),
     # For a folder that is somebody's home after all.
     *(".ssh", ".config", ".local", ".direnv"),
+    # Python environments: what is run when somebody types python, or starts JupyterLab from there.
+    *(".venv", "venv", ".conda", ".pixi", "__pypackages__"),
     # Packages that `python -m` takes from the current folder first, to start a kernel.
     *("familiar_kernel", "ipykernel_launcher", "ipykernel"),
 }
@@ -45,6 +48,8 @@ _FILES = (
     *(".nvim.lua", ".dir-locals.el", ".octaverc", ".screenrc", ".tmux.conf"),
     *(".pre-commit-config.yaml", "lefthook.yml", "lefthook.yaml", ".lefthook.yml"),
     *("familiar_kernel.py", "ipykernel_launcher.py"),
+    # What JupyterLab keeps of notebooks that several people edit at once.
+    ".jupyter_ystore.db",
 )
 
 _PATTERN = re.compile(
@@ -69,6 +74,16 @@ def is_protected(path: bytes) -> bool:
         path: relative to the workspace, as the file system has it; empty for the workspace itself.
     """
     return any(name_is_protected(name) for name in path.split(b"/"))
+
+
+def is_below(path: bytes, places: Iterable[bytes]) -> bool:
+    """Whether a path is one of these places, or below one."""
+    return any(path == place or path.startswith(place + b"/") for place in places)
+
+
+def is_above(path: bytes, places: Iterable[bytes]) -> bool:
+    """Whether one of these places is below a path, and would go with it."""
+    return any(place.startswith(path + b"/") for place in places)
 
 
 def name_is_protected(name: bytes) -> bool:

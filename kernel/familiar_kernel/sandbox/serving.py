@@ -99,6 +99,8 @@ class Server:
             return fuse.reply(unique, act(node, data))
         except OSError as err:
             return fuse.reply(unique, error=err.errno or errno.EIO)
+        except MemoryError:
+            return fuse.reply(unique, error=errno.ENOMEM)
         except (LookupError, ValueError, OverflowError):
             return fuse.reply(unique, error=errno.EINVAL)
 
@@ -281,16 +283,19 @@ class Server:
         return b""
 
     def _opendir(self, node: int, _: memoryview) -> bytes:
-        entries = self._folder.entries(self._nodes.path(node))
+        self._folder.stat(self._nodes.path(node))
         self._last_handle += 1
-        self._lists[self._last_handle] = entries
         return fuse.opened(self._last_handle)
 
     def _readdir(self, node: int, data: memoryview) -> bytes:
         handle, offset, size, *_rest = fuse.READ_IN.unpack_from(data)
-        if offset == 0:
+        if offset == 0 or handle not in self._lists:
             self._lists[handle] = self._folder.entries(self._nodes.path(node))
-        return fuse.listing(self._lists[handle][offset:], offset, size)
+        left = self._lists[handle][offset:]
+        if not left:
+            # Read to its end: who keeps it open costs no memory.
+            self._lists.pop(handle)
+        return fuse.listing(left, offset, size)
 
     def _releasedir(self, _: int, data: memoryview) -> bytes:
         self._lists.pop(fuse.HANDLE_IN.unpack_from(data)[0], None)

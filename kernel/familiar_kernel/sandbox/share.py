@@ -36,6 +36,8 @@ from .serving import Server
 DEVICE = "/dev/fuse"
 LAST_WORDS = 20.0
 """Seconds that are left, after the kernel's end, to write down what the sandbox has written."""
+MEMORY = 1 << 30
+"""Bytes that the process may have which serves it."""
 _LEFT = re.compile(HIDDEN.decode() + r"(\d+)-(\d+)-\w+-\w+")
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 
@@ -44,7 +46,8 @@ def main(told: str) -> None:
     """Mount it, serve it, and take it away at the end.
 
     Args:
-        told: a JSON object: ``folder``, what to show; ``place``, where, a path that is not there
+        told: a JSON object: ``folder``, what to show; ``also``, paths in it that are protected
+            beside those of :mod:`.protected`; ``place``, where, a path that is not there
             yet, in a folder of its own; ``user``, the sandbox's user as the mount's user namespace
             sees it; ``as_owner``, whether to serve with the rights of the folder's owner.
     """
@@ -54,7 +57,7 @@ def main(told: str) -> None:
     place = job["place"]
     _sweep(place)
     try:
-        folder = Folder(job["folder"])
+        folder = Folder(job["folder"], [os.fsencode(path) for path in job["also"]])
         owner = os.stat(job["folder"])
         folder.stat(b"")  # an old kernel, or one that is forbidden it, fails here
         device = _mounted(place)
@@ -140,6 +143,8 @@ def _serve(folder: Folder, device: int, owner: os.stat_result | None, user: int)
     os.close(0)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # What the sandbox makes it keep is not counted to the sandbox.
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     ids = (os.geteuid(), os.getegid())
     if owner is not None and owner.st_uid != os.geteuid():
         # Root has started the kernel in somebody's folder: what is made there is theirs.

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,6 +45,16 @@ def place_of(folder: str, sockets: str) -> str:
     told = f"{zlib.crc32(os.fsencode(folder)):08x}"
     name = own.name.removeprefix("familiar-")
     return str(own.parent / f"{os.fsdecode(HIDDEN)}{name}-{told}" / "w")
+
+
+def programs_in(folder: str, places: Iterable[str]) -> list[str]:
+    """Return which places are in a folder, relative to it. Pure but for links.
+
+    They are where this Python has its programs and packages: the next kernel runs what is there.
+    """
+    top = os.path.realpath(folder)
+    found = {os.path.relpath(os.path.realpath(place), top) for place in places if place}
+    return sorted(path for path in found if path != "." and path.split(os.sep)[0] != "..")
 
 
 class Share:
@@ -125,14 +135,18 @@ class Share:
 
     def _command(self) -> list[str]:
         rootless = self._runtime.rootless
+        code_of_ours = str(Path(familiar_kernel.__file__).parents[1])
         job = {
             "folder": self._folder,
+            "also": programs_in(
+                self._folder, [sys.prefix, sys.base_prefix, code_of_ours, *sys.path]
+            ),
             "place": self._place,
             # The person is user 0 of podman's user namespace, and the sandbox's user outside.
             "user": 0 if rootless else OUTSIDE_IDS + USER,
             "as_owner": not rootless,
         }
-        code = _RUN.format(where=str(Path(familiar_kernel.__file__).parents[1]))
+        code = _RUN.format(where=code_of_ours)
         python = [sys.executable, "-I", "-S", "-c", code, json.dumps(job)]
         return [self._runtime.executable, "unshare", *python] if rootless else python
 
@@ -157,6 +171,7 @@ class WritingSandbox(Sandbox):
         folder: str,
     ) -> None:
         super().__init__(runtime, spec, program, first)
+        self.folder = folder
         self._share = Share(runtime, folder, self.spec.workspace)
 
     def close(self, wait: bool = True) -> None:
