@@ -43,7 +43,7 @@ def listed(*arguments: str, **variables: str) -> dict[str, Path]:
 
 def test_kernel_json() -> None:
     spec = json.loads((SOURCE / "kernel.json").read_text())
-    assert spec["argv"] == ["python", "-m", "familiar_kernel", "-f", "{connection_file}"]
+    assert spec["argv"] == ["python", "-P", "-m", "familiar_kernel", "-f", "{connection_file}"]
     assert spec["display_name"] == "Python + Claude"
     assert spec["language"] == "python"
     assert spec["interrupt_mode"] == "message"
@@ -73,7 +73,14 @@ def test_svg_logo_is_well_formed_and_self_contained() -> None:
 
 def test_a_specification_names_this_interpreter() -> None:
     spec = kernelspec.specification()
-    assert spec["argv"] == [sys.executable, "-m", "familiar_kernel", "-f", "{connection_file}"]
+    assert spec["argv"] == [
+        sys.executable,
+        "-P",
+        "-m",
+        "familiar_kernel",
+        "-f",
+        "{connection_file}",
+    ]
     assert "env" not in spec
 
 

@@ -36,7 +36,8 @@ def status(kernel: FamiliarKernel, rest: str) -> None:
     workspace = outer.workspace_fault and f"none: {outer.workspace_fault}"
     if not workspace:
         told = {"ro": "read-only", "rw": "writable, but for protected files"}
-        workspace = f"{getattr(box, "folder", spec.workspace)}, {told[spec.workspace_mode]}, as /workspace"
+        folder = getattr(box, "folder", spec.workspace)  # not where it is served from
+        workspace = f"{folder}, {told[spec.workspace_mode]}, as /workspace"
     rows = [
         ("Container", box.name),
         ("Image", spec.image),
