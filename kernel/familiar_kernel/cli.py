@@ -230,6 +230,8 @@ def _install(options: argparse.Namespace) -> int:
         rehearsal=options.rehearsal,
         sandboxed=options.sandboxed,
     )
+    if options.name and not options.display_name:
+        spec["display_name"] += f": {options.name}"  # or the launcher would show two alike
     try:
         where = kernelspec.install(name, spec, user=not options.prefix, prefix=options.prefix)
     except (ValueError, OSError) as err:

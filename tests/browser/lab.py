@@ -101,7 +101,7 @@ class Lab:
             metadata={
                 "kernelspec": {
                     "name": kernel,
-                    "display_name": _DISPLAY_NAMES[kernel],
+                    "display_name": _DISPLAY_NAMES.get(kernel, kernel),
                     "language": "python",
                 }
             },
@@ -118,6 +118,7 @@ class Lab:
         scale: float = 1,
         *,
         route: Callable[[Page], None] | None = None,
+        alone: bool = False,
     ) -> Page:
         """Open a notebook in a window of its own, or the launcher where ``path`` is None.
 
@@ -127,6 +128,7 @@ class Lab:
             size: of the window, in CSS pixels.
             scale: pixels of a screenshot for each of those.
             route: called with the empty page, to get in the way of its requests.
+            alone: whether no other window opens the tabs that this one has when it is closed.
         """
         context = browser.new_context(
             viewport={"width": size[0], "height": size[1]}, device_scale_factor=scale
@@ -140,7 +142,8 @@ class Lab:
             # A workspace of its own, or windows would restore each other's tabs.
             place = f"lab/workspaces/{uuid.uuid4().hex}"
         else:
-            place = f"doc/tree/{path.relative_to(self.root).as_posix()}"
+            workspace = f"workspaces/{uuid.uuid4().hex}/" if alone else ""
+            place = f"doc/{workspace}tree/{path.relative_to(self.root).as_posix()}"
         page.goto(f"{self.url}/{place}?token={self._token}", wait_until="domcontentloaded")
         return page
 

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import socket
 import sys
+import sysconfig
 
 
 class Sent(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
@@ -15,15 +16,23 @@ class Sent(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
     def __init__(self, modules):  # type: ignore[no-untyped-def]
         self.modules = modules
+        # Files that are not there: their texts are had from here, for tracebacks and `??`. They
+        # seem to lie among the installed packages, which debuggers leave out.
+        self.folder = sysconfig.get_path("purelib")
 
     def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
         if name not in self.modules:
             return None
-        # A file that is not there: its text is had from here, for tracebacks and `??`.
-        spec = importlib.util.spec_from_loader(name, self, origin=f"/{name.replace('.', '/')}.py")
+        spec = importlib.util.spec_from_loader(name, self, origin=self.path(name))
         if spec is not None:
             spec.has_location = True
         return spec
+
+    def path(self, name):  # type: ignore[no-untyped-def]
+        return f"{self.folder}/{name.replace('.', '/')}.py"
+
+    def get_code(self, name):  # type: ignore[no-untyped-def]
+        return compile(self.modules[name][1], self.path(name), "exec", dont_inherit=True)
 
     def is_package(self, name):  # type: ignore[no-untyped-def]
         return self.modules[name][0]

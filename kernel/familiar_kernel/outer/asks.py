@@ -258,7 +258,7 @@ class Asks:
                 return {"answer": {**_fields(value.value), "on_show": False}}
             return {"value": value.value}
         if isinstance(value, Answer):
-            self._kernel.forwarder.know(value._data)
+            self._kernel.forwarder.know(value._data, value._metadata)
             return {"answer": _fields(value)}
         if isinstance(value, BackgroundTurn):
             return {"turn": value.number}

@@ -62,6 +62,8 @@ class Request:
     header: dict[str, Any]
     body: Body
     channel: str
+    count: int = 0
+    """The cell's number, once the inner kernel has said it."""
 
     @property
     def id(self) -> str:
@@ -106,7 +108,7 @@ class Forwarder:
         self._channels: Channels | None = None
         self._inner = Session(key=b"-")
         self._ready = self._welcome = self._is_open = False
-        self._answers: deque[dict[str, Any]] = deque(maxlen=ANSWERS)
+        self._answers: deque[tuple[dict[str, Any], dict[str, Any]]] = deque(maxlen=ANSWERS)
         self.marks = Marks()
         self.stdin = Stdin(kernel, self)
 
@@ -318,14 +320,15 @@ class Forwarder:
 
     # -- outputs --
 
-    def know(self, answer: dict[str, Any]) -> None:
+    def know(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Remember an answer that was sent into the sandbox, where a later cell may show it."""
-        self._answers.append(answer)
+        self._answers.append((data, metadata))
 
     def _is_answer(self, content: dict[str, Any]) -> bool:
         """Whether a display shows one of our answers, as we made it, and nothing else."""
-        data = content.get("data")
-        return content.keys() <= _DISPLAYED and any(data == answer for answer in self._answers)
+        shown = (content.get("data"), content.get("metadata"))
+        alone = content.keys() <= _DISPLAYED and not content.get("transient")
+        return alone and any(shown == answer for answer in self._answers)
 
     def _iopub(self, frames: Frames, marks: Marks) -> None:
         try:
@@ -368,6 +371,8 @@ class Forwarder:
         )
         if safe is None:
             return None
+        if kind == "execute_input" and (request := self.request(id_of(read(body.parent)))):
+            request.count = safe["execution_count"] or 0
         if safe != content:
             body = body._replace(content=written(safe))
         if body.buffers and not kind.startswith("comm_"):

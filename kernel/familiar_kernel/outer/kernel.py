@@ -40,6 +40,7 @@ FRESH = (
 )
 SWEEP_DELAY = 2.0
 """Seconds from serving to the sweep: a first cell is served before it."""
+ENDED = "The sandbox has ended: {why}. A fresh one starts, without your variables: run cells again."
 NO_CODE = "the outer kernel of a sandbox runs no code"
 
 
@@ -181,7 +182,7 @@ class SandboxedKernel(FamiliarKernel):
             left = self.forwarder.disconnect()
             self.asks.end()
             if was_ready:
-                self._fail(left, "SandboxEnded", f"The sandbox has ended: {why}.")
+                self._fail(left, "SandboxEnded", ENDED.format(why=why))
                 self.shell.familiar.notes.append(FRESH.format(why=why))
                 if not self.familiar.closed:
                     self._start_box()
@@ -212,7 +213,8 @@ class SandboxedKernel(FamiliarKernel):
     # -- answers of our own --
 
     def _answer_restart(self, request: Request) -> None:
-        content = {"status": "ok", "execution_count": 0, "user_expressions": {}, "payload": []}
+        fields = {"execution_count": request.count, "user_expressions": {}, "payload": []}
+        content = {"status": "ok", **fields}
         self._reply(request, content)
 
     def _fail(self, requests: list[Request], name: str, told: str) -> None:
@@ -230,7 +232,7 @@ class SandboxedKernel(FamiliarKernel):
             if request.kind == "execute_request":
                 failed.add(shell)
                 self._publish(request, "error", error)
-                fields = {"execution_count": 0, "user_expressions": {}, "payload": []}
+                fields = {"execution_count": request.count, "user_expressions": {}, "payload": []}
                 self._reply(request, {"status": "error", **error, **fields})
             elif request.kind == "kernel_info_request":
                 self._reply(request, self.kernel_info)
