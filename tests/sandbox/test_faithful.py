@@ -296,7 +296,7 @@ def test_names_are_completed_during_a_turn(boxed: Kernel) -> None:
     began = time.monotonic()
     found = boxed.request("complete_request", code="a_name_of", cursor_pos=9)
     assert found["matches"] == ["a_name_of_mine"]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10  # the turn takes longer; jedi is loaded
     assert request not in boxed._replies  # the turn goes on
     boxed.interrupt()
     boxed.collect(request, timeout=20)

@@ -10,6 +10,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import zmq
 from ipykernel.kernelapp import IPKernelApp
 
 from .bridge import Bridge
@@ -19,6 +20,8 @@ from .streams import BoundedStream
 if TYPE_CHECKING:
     from .bridge import Message
 
+WAITING = 64
+"""Outputs that wait for the outer kernel."""
 SOCKETS = ("shell", "stdin", "control", "iopub")
 """In the order in which ipykernel binds them."""
 
@@ -47,6 +50,10 @@ class InnerApp(IPKernelApp):
 
     def _bind_socket(self, s: Any, port: int) -> int:
         name = next(self._bound)
+        if name == "iopub":
+            # Wait for the outer kernel, which waits for its clients, and drop nothing.
+            s.setsockopt(zmq.XPUB_NODROP, 1)
+            s.sndhwm = WAITING
         s.connect(f"ipc://{self.start_message['sockets']}/{name}")
         if name == "shell":
             # ipykernel's debugger connects to the last endpoint; the other is outside.

@@ -12,6 +12,7 @@ from familiar_kernel.claude_magic import Claude
 
 from .prompts import InnerPrompts
 from .server import Server
+from .streams import leave_out_large
 
 if TYPE_CHECKING:
     from .bridge import Bridge, Message
@@ -28,6 +29,7 @@ class InnerKernel(CellKernel):
             start: what the outer kernel said at the start: ``session_id``, ``banner``, ``usage``
                 (the text of ``%claude?``) and ``commands``, pairs of name and help.
         """
+        leave_out_large(self.iopub_thread, self.session)
         self.server = Server(self, bridge)
         self.told_banner = str(start["banner"])
         prompts = InnerPrompts(self, bridge, self.server, str(start["session_id"]))

@@ -7,9 +7,11 @@ would have to hold. Here a message is sent when a bound is reached, and the prin
 
 from __future__ import annotations
 
+import json
 import threading
+from typing import Any
 
-from ipykernel.iostream import OutStream
+from ipykernel.iostream import IOPubThread, OutStream
 
 MOST = 256 << 10
 """Characters of one message."""
@@ -35,3 +37,29 @@ class BoundedStream(OutStream):
     def _flush(self) -> None:
         self._collected = 0
         super()._flush()
+
+
+LARGEST = 60 << 20
+"""Bytes of one output; the outer kernel takes some more."""
+_DELIMITER = b"<IDS|MSG>"
+
+
+def leave_out_large(thread: IOPubThread, session: Any) -> None:
+    """Leave out outputs that the outer kernel would not take, and say so in their cell."""
+    send = thread.send_multipart
+
+    def bounded(message: Any, *arguments: Any, **options: Any) -> None:
+        size = max(len(part) for part in message)
+        if size <= LARGEST:
+            send(message, *arguments, **options)
+            return
+        told = (
+            f"[An output of {size / 1e6:,.0f} MB is left out: no more than {LARGEST / 1e6:,.0f} MB"
+            " pass out of the sandbox at once. Show less of it.]\n"
+        )
+        parent = json.loads(bytes(message[message.index(_DELIMITER) + 3]))
+        content = {"name": "stderr", "text": told}
+        session.send(thread, "stream", content, parent={"header": parent}, ident=b"stream.stderr")
+
+    more: Any = thread
+    more.send_multipart = bounded

@@ -157,15 +157,15 @@ class Asks:
 
     def _begin(self, message: dict[str, Any], inner: int) -> None:
         number = message["id"]
-        if inner != self._inner:
-            return  # it was asked by one that has ended
+        if inner != self._inner or not isinstance(number, int):
+            return  # it was asked by one that has ended, or by none of ours
         request = self._kernel.forwarder.request(str(message.get("cell", "")))
         if request is None or request.kind != "execute_request":
             self._done(number, error=_trouble(FamiliarError(NO_CELL)))
             return
         ask = Ask(message, request)
         with self._lock:
-            if len(self._asks) >= MOST or not isinstance(number, int) or number in self._asks:
+            if len(self._asks) >= MOST or number in self._asks:
                 self._done(number, error={"kind": "usage", "text": "too many prompts at once"})
                 return
             self._asks[number] = ask

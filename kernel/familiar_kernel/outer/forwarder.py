@@ -28,6 +28,7 @@ from familiar_kernel.sandbox.forward import (
     Body,
     Frames,
     id_of,
+    is_plain_stream,
     kind_of,
     pieces,
     read,
@@ -347,8 +348,9 @@ class Forwarder:
             log.warning("the sandbox sent an output that cannot be read", exc_info=True)
             return
         if out is not None:
-            for piece in pieces(out) if kind == "stream" else (out,):
-                self.publish(kind, piece)
+            with self._kernel.outlet.passing_on():
+                for piece in pieces(out) if kind == "stream" else (out,):
+                    self.publish(kind, piece)
 
     def publish(self, kind: str, body: Body) -> None:
         """Send an output to all clients."""
@@ -360,8 +362,8 @@ class Forwarder:
 
         if kind not in policy.RELAYED:
             return None
-        if kind in policy.PLAIN:
-            read(body.parent)
+        read(body.parent), read(body.metadata)
+        if kind == "stream" and is_plain_stream(body.content):
             return body if not body.buffers else body._replace(buffers=())
         content = read(body.content)
         safe = (

@@ -27,6 +27,7 @@ from familiar_kernel.sandbox.spec import SOCKETS, WORKSPACE
 
 from .asks import Asks
 from .forwarder import Forwarder, Request
+from .outlet import Outlet
 
 if TYPE_CHECKING:
     from familiar_kernel.namespace.place import Place
@@ -76,6 +77,7 @@ class SandboxedKernel(FamiliarKernel):
         self.familiar.sandboxed = True
         self.permissions.sandboxed = True
         self.forwarder = Forwarder(self)
+        self.outlet = Outlet(self.iopub_thread)
         self._box_lock = threading.RLock()
         # Of ipykernel's handlers these alone are left: nothing else may reach code that executes.
         own = (*OWN_SHELL, "kernel_info_request")

@@ -131,10 +131,24 @@ class Stdin:
         with self._lock:
             if not self._waiting:
                 return  # a stale answer
-            chosen = next((one for one in self._waiting if one[0] == whose), self._waiting[-1])
+            chosen = _asked(self._waiting, str(whose or ""))
             self._waiting.remove(chosen)
         answer = chosen[1]
         if answer is None:
             self._forwarder.to_inner("stdin", identities, body)
         elif not answer.done():
             answer.set_result(str(message["content"].get("value", "")))
+
+
+_Asked = tuple[str, Future[str] | None]
+
+
+def _asked(waiting: list[_Asked], whose: str) -> _Asked:
+    """Return which of the questions an answer is for. Pure.
+
+    Some front ends do not say. Then it is never one of ours while one of the sandbox's is open: the
+    person may have meant that one, and a yes must not become another question's.
+    """
+    named = [one for one in waiting if one[0] == whose]
+    of_sandbox = [one for one in waiting if one[1] is None]
+    return (named or of_sandbox or waiting)[-1]

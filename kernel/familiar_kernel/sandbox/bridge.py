@@ -136,7 +136,8 @@ class Bridge:
             return
         try:
             self._on_message(message)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except Exception:
+            # Whatever it is that a message of anybody's makes: the next one must be read.
             log.warning("a message from the sandbox was not understood", exc_info=True)
 
 

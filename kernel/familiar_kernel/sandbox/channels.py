@@ -20,6 +20,8 @@ IDENTITY = b"outer"
 """One for all channels: the inner kernel sends its question on stdin to who sent the cell."""
 WAITING = 64
 """Outputs that wait here to be passed on; more wait in the sandbox, whose memory is counted."""
+MAX_MESSAGE = 64 << 20
+"""Bytes of one part of a message; the inner kernel leaves out a larger output, and says so."""
 TYPES = {"shell": zmq.DEALER, "control": zmq.DEALER, "stdin": zmq.DEALER, "iopub": zmq.SUB}
 
 
@@ -52,6 +54,8 @@ class Channels:
         for name, kind in TYPES.items():
             made: Any = context.socket(kind)
             made.linger = 0
+            # Whoever sends more is disconnected before it is read.
+            made.maxmsgsize = MAX_MESSAGE
             if kind == zmq.SUB:
                 made.subscribe(b"")
                 made.rcvhwm = WAITING

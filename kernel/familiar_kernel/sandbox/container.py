@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from .bridge import Bridge, Message, accepted
 from .faults import Case, SandboxFault, why_it_cannot_start
 from .labels import folder_prefix
 from .runtime import Runtime, environment
-from .spec import SOCKETS, Spec, run_arguments
+from .spec import ETC, SOCKETS, Spec, run_arguments
 
 START_TIMEOUT = 60.0
 """Seconds that a container has from its start to its first word."""
@@ -75,7 +76,11 @@ class Sandbox:
         self.sockets.chmod(0o755)  # whatever the umask
         profile = self._folder / "seccomp.json"
         profile.write_text(json.dumps(seccomp.profile()))
-        self.spec = spec(self.name, str(self.sockets), str(profile))
+        for name, text in ETC.items():
+            (self._folder / name).write_text(text)
+            (self._folder / name).chmod(0o644)
+        made = spec(self.name, str(self.sockets), str(profile))
+        self.spec = replace(made, etc=str(self._folder))
         self._first = json.dumps(first).encode() + b"\n"
         self._program = program(f"{SOCKETS}/{BRIDGE}")
         self._listener = socket.socket(socket.AF_UNIX)
@@ -113,7 +118,8 @@ class Sandbox:
 
     def is_like(self, spec: Callable[[str, str, str], Spec]) -> bool:
         """Whether it is what somebody else wants, too."""
-        return self.spec == spec(self.name, self.spec.sockets, self.spec.seccomp)
+        wanted = spec(self.name, self.spec.sockets, self.spec.seccomp)
+        return self.spec == replace(wanted, etc=self.spec.etc)
 
     def open_to_sandbox(self, name: str) -> None:
         """Let the sandbox's user connect to a socket in the folder."""

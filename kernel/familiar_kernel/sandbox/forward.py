@@ -57,6 +57,10 @@ CONTROL_TO_INNER = frozenset(
 PIECE = 64 << 10
 """Bytes of a stream message that is passed on; 1,000 may wait for a client that does not read."""
 _STREAM = re.compile(rb'\{"name": ?"(?:stdout|stderr)", ?"text": ?"')
+_PLAIN_STREAM = re.compile(
+    _STREAM.pattern
+    + rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"\}'
+)
 _ID = re.compile(rb'("msg_id": ?")([^"\\]{1,200})(")')
 _HIGH = (b"ud8", b"ud9", b"uda", b"udb")
 """How the first half of a pair of surrogates begins."""
@@ -92,6 +96,18 @@ def taken_apart(frames: Sequence[bytes]) -> tuple[Frames, Body]:
     if len(rest) < 4:
         raise ValueError("a message needs four parts")
     return list(frames[:at]), Body(rest[0], rest[1], rest[2], rest[3], tuple(rest[4:]))
+
+
+def is_plain_stream(content: bytes) -> bool:
+    """Whether the content of a stream message is what ipykernel writes: JSON with a name and a
+    text and nothing else, so that it need not be parsed."""
+    if _PLAIN_STREAM.fullmatch(content) is None:
+        return False
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def pieces(body: Body, limit: int = PIECE) -> list[Body]:
@@ -147,12 +163,21 @@ def read(part: bytes) -> dict[str, Any]:
         ValueError: it is none.
     """
     try:
-        value = json.loads(part)
+        value = json.loads(part, parse_constant=_refused)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
     return value
+
+
+def _refused(name: str) -> None:
+    """Refuse what Python reads as a number and no other program does.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{name} is no number in JSON")
 
 
 def written(value: dict[str, Any]) -> bytes:

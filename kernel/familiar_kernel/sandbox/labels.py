@@ -24,6 +24,8 @@ def start_of(pid: int, proc: Path = PROC) -> int:
     """
     # The name, field 2, may hold anything; nothing after its last parenthesis does.
     fields = (proc / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    if fields[0] in ("Z", "X"):
+        raise ProcessLookupError(f"process {pid} has ended")
     return int(fields[22 - 3])
 
 

@@ -18,6 +18,8 @@ WORKSPACE = "/workspace"
 """Where it sees the notebook's folder."""
 HOME = "/tmp"
 USER = 1000
+ETC = {"hosts": "127.0.0.1 localhost\n::1 localhost\n", "resolv.conf": ""}
+"""Files that a sandbox has in place of the host's, by name: what is in them."""
 OUTSIDE_IDS = 2_000_000_000
 """What user 0 of a sandbox is outside, where root runs the runtime: ids that no account, no
 systemd service and no other container uses."""
@@ -49,6 +51,7 @@ class Spec:
         pids: processes and threads at most.
         tmp_size: how much ``/tmp`` holds; it counts towards the memory.
         devices: devices by their CDI names, such as ``nvidia.com/gpu=all``.
+        etc: the host's folder with the files of :data:`ETC`; empty where the runtime's will do.
         open_files: files that one process may have open.
         processes: processes that its user may have, in all sandboxes.
         environment: the names of variables that are let through; their values never stand in an
@@ -69,6 +72,7 @@ class Spec:
     tmp_size: str = "512m"
     devices: Sequence[str] = ()
     environment: Sequence[str] = ()
+    etc: str = ""
     open_files: int = 4096
     processes: int = 4096
 
@@ -121,6 +125,12 @@ def run_arguments(spec: Spec, program: Sequence[str], kind: str, rootless: bool)
         *_identity(kind, rootless),
         *(f"--device={device}" for device in spec.devices),
         _volume(Mount(spec.sockets, SOCKETS), "noexec"),
+        # The host's own would tell its names, and whom it asks for others.
+        *(
+            _volume(Mount(f"{spec.etc}/{name}", f"/etc/{name}"), "noexec")
+            for name in ETC
+            if spec.etc
+        ),
     ]
     if kind != "docker":
         # Else podman gives writable memory for /run and /var/tmp beside /tmp, without a bound.
