@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -102,6 +103,15 @@ def test_what_terminals_show_is_what_is_read() -> None:
     assert text == "100%\nred\r\nValueError: x\n[image/png]\n<svg/> [image/svg+xml]\n[nothing]"
     picture, _ = reading.pictures(outputs, fitted)
     assert picture == {"type": "image", "data": PNG, "mimeType": "image/png"}
+
+
+def test_a_long_line_is_read_quickly() -> None:
+    long = ("stream", {"name": "stdout", "text": "x" * 2_000_000})
+    began = time.process_time()
+    assert len(reading.outputs_text([long])) == 2_000_000
+    bar = ("stream", {"name": "stdout", "text": "10 %\r20 %\r30 %\r\ndone\r\n"})
+    assert reading.outputs_text([bar]).replace("\r", "") == "30 %\ndone"
+    assert time.process_time() - began < 0.5
 
 
 def test_pictures_are_bounded() -> None:

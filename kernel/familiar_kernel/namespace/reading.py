@@ -20,7 +20,6 @@ MAX_OUTPUT = 8_000
 MAX_PICTURES = 4
 _PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", DRAWING)
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-_CARRIAGE = re.compile(r"[^\n]*\r(?!\n|$)")
 
 Content = list[dict[str, Any]]
 """MCP content blocks."""
@@ -47,13 +46,23 @@ def outputs_text(outputs: Iterable[Output]) -> str:
     parts: list[str] = []
     for kind, content in outputs:
         if kind == "stream":
-            # A line that was written over, as progress bars do, shows what it showed last.
-            parts.append(_CARRIAGE.sub("", str(content.get("text", ""))))
+            parts.append(_as_it_stands(str(content.get("text", ""))))
         elif kind == "error":
             parts.append("\n".join(map(str, content.get("traceback", []))) + "\n")
         else:
             parts.append(_shown(content.get("data", {})) + "\n")
     return _ANSI.sub("", "".join(parts)).rstrip("\n")
+
+
+def _as_it_stands(text: str) -> str:
+    """Return a text without what was written over in its lines, as progress bars do."""
+    if "\r" not in text:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        shown = line.rstrip("\r")
+        lines.append(shown.rpartition("\r")[2] + line[len(shown) :])
+    return "\n".join(lines)
 
 
 def _shown(data: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import zmq
 from ipykernel.iostream import IOPubThread
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds for which a client that does not read is waited for."""
 PAUSE = 60.0
 """Seconds in which nobody is waited for after that."""
