@@ -38,7 +38,7 @@ _BUILD_EXAMPLES = """\
 examples:
   familiar sandbox build --packages numpy,pandas,matplotlib
   familiar sandbox build --requirements requirements.txt
-  familiar sandbox build --base docker.io/library/python:3.11-slim
+  familiar sandbox build --base python:3.11-slim
   familiar sandbox build --image quay.io/jupyter/scipy-notebook:latest
 """
 

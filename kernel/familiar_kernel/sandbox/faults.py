@@ -249,8 +249,8 @@ _BUILDING: tuple[tuple[str, str], ...] = (
     ),
     (
         r"did not resolve to an alias",
-        "{case.runtime} does not know where {case.base} comes from; write its registry too, like"
-        " --base docker.io/library/python:3.13-slim",
+        "{case.runtime} does not know where {case.base} comes from; write its registry's name"
+        " before it: --base REGISTRY/{case.base}",
     ),
     (
         r"pinging container registry (?P<a>\S+):|initializing source docker://"
