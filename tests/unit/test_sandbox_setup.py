@@ -173,7 +173,7 @@ BUILD = [
     ),
     (
         'Error: short-name "nope" did not resolve to an alias and no unqualified-search registries',
-        "write its registry too",
+        "--base REGISTRY/nope",
     ),
     (
         'ERROR: pip broke\nError: building at STEP "RUN x": while running runtime: exit status 1',
