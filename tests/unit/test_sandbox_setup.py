@@ -173,7 +173,7 @@ BUILD = [
     ),
     (
         'Error: short-name "nope" did not resolve to an alias and no unqualified-search registries',
-        "--base REGISTRY/nope",
+        "--base REGISTRY/base",
     ),
     (
         'ERROR: pip broke\nError: building at STEP "RUN x": while running runtime: exit status 1',
