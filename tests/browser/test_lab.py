@@ -107,9 +107,7 @@ def themed(gallery: Notebook, request: pytest.FixtureRequest) -> Notebook:
 def test_the_launcher_offers_the_kernel_with_its_logo(lab: Lab, browser: Browser) -> None:
     page = lab.open(browser, None)
     with contextlib.closing(page.context):
-        card = page.locator(
-            '.jp-LauncherCard[data-category="Notebook"]', has_text="Python + Claude"
-        )
+        card = page.locator('.jp-LauncherCard[data-category="Notebook"][title="Python + Claude"]')
         expect(card).to_be_visible(timeout=60_000)
         logo = card.locator("img")
         assert "/kernelspecs/python-claude/logo-svg" in (logo.get_attribute("src") or "")

@@ -52,7 +52,14 @@ class TestAsAnyKernel(jupyter_kernel_test.KernelTests):
     code_stderr = "import sys; print('test', file=sys.stderr)"
     completion_samples = [  # noqa: RUF012
         {"text": "zi", "matches": {"zip"}},
-        {"text": "%cla", "matches": {"%claude", "%%claude", *(f"%{c.name}" for c in COMMANDS)}},
+        {
+            "text": "%cla",
+            "matches": {
+                "%claude",
+                "%%claude",
+                *(f"%{c.name}" for c in COMMANDS if c.name.startswith("claude")),
+            },
+        },
     ]
     complete_code_samples = ["1", "def f(x):\n  return x*2\n\n\n", "%claude what's up?"]  # noqa: RUF012
     incomplete_code_samples = ["print('''hello", "def f(x):\n  x*2", "%%claude say"]  # noqa: RUF012
