@@ -260,13 +260,14 @@ def starting(bench: Bench, module: str, *arguments: str) -> Iterator[Kernel]:
 
 
 @contextlib.contextmanager
-def running(bench: Bench, module: str, *arguments: str) -> Iterator[Kernel]:
-    """Start a kernel, as :func:`starting` does, and wait until it and its familiar are ready."""
+def running(bench: Bench, module: str, *arguments: str, ready: str = READY) -> Iterator[Kernel]:
+    """Start a kernel, as :func:`starting` does, and wait until it and its familiar are ready;
+    ``ready`` is a cell that ends then."""
     with starting(bench, module, *arguments) as kernel:
         kernel.wait_for_reply(kernel.send("kernel_info_request", {})[0])
         settle(kernel)
         if module == OURS:
-            kernel.run(READY)
+            kernel.run(ready)
         yield kernel
 
 

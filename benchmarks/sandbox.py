@@ -6,7 +6,6 @@ measures nothing.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .bench import ROOT, Bench
-from .kernels import OURS, PLAIN, TIMEOUT, Kernel, starting
+from .kernels import OURS, PLAIN, TIMEOUT, Kernel, running, starting
 from .report import Row, Target
 from .stats import Sample
 
@@ -106,7 +105,7 @@ def _starts(bench: Bench) -> Iterator[Row]:
 
 def _round_trips(bench: Bench) -> Iterator[Row]:
     times = bench.effort.of(full=400, quick=60, smoke=5)
-    with _ready(bench, OURS, BOXED) as mine, _ready(bench, PLAIN) as plain:
+    with running(bench, OURS, BOXED, ready=SETTLED) as mine, running(bench, PLAIN) as plain:
         contenders = [("ours", mine), ("ipykernel", plain)]
         bench.say(f"a cell, {times} times in each kernel")
         taken: dict[str, list[float]] = {"ours": [], "ipykernel": []}
@@ -141,7 +140,7 @@ def _unread(bench: Bench) -> Iterator[Row]:
     bench.say("400 MB that nobody reads, in each kernel")
     grown: dict[str, list[float]] = {"ours": [], "ipykernel": []}
     for name, (module, *arguments) in (("ours", (OURS, BOXED)), ("ipykernel", (PLAIN,))):
-        with _ready(bench, module, *arguments) as kernel:
+        with running(bench, module, *arguments, ready=SETTLED) as kernel:
             before = kernel.process.memory_info().rss
             request, _ = kernel.execute(UNREAD)
             most = before
@@ -181,19 +180,6 @@ def _inner_memory(kernel: Kernel) -> float:
     rss = "int(open('/proc/self/statm').read().split()[1]) * 4096"
     cell = kernel.run("", silent=True, user_expressions={"rss": rss})
     return float(cell.reply["user_expressions"]["rss"]["data"]["text/plain"]) / 1e6
-
-
-@contextlib.contextmanager
-def _ready(bench: Bench, module: str, *arguments: str) -> Iterator[Kernel]:
-    """Start a kernel, and wait until it and its familiar are ready."""
-    from .kernels import settle
-
-    with starting(bench, module, *arguments) as kernel:
-        kernel.wait_for_reply(kernel.send("kernel_info_request", {})[0])
-        settle(kernel)
-        if module == OURS:
-            kernel.run(SETTLED)
-        yield kernel
 
 
 def _row(what: str, unit: str, values: dict[str, list[float]], target: Target | None) -> Row:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 

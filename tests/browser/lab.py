@@ -348,6 +348,22 @@ class Notebook:
         """Press the toolbar's square."""
         self.panel.locator('[data-jp-item-name="interrupt"]').click()
 
+    def debug(self) -> Locator:
+        """Enable the debugger and return its list of variables.
+
+        JupyterLab asks the kernel many times what it debugs after it has run a cell, and forgets
+        a click that comes in between; a person clicks again.
+        """
+        self.wait_for_kernel()
+        variables = self.page.locator(".jp-DebuggerVariables")
+        for _ in range(3):
+            self.panel.locator('.jp-DebuggerBugButton[aria-pressed="false"]').click()
+            with contextlib.suppress(AssertionError):
+                expect(variables).to_be_visible(timeout=10_000)
+                break
+        expect(variables).to_be_visible()
+        return variables
+
     def save(self) -> None:
         """Save with the keyboard, and wait until the file is written."""
         self.page.keyboard.press("ControlOrMeta+s")

@@ -341,9 +341,7 @@ def test_the_debugger_stops_at_a_breakpoint_and_shows_variables(open_notebook: O
     notebook = open_notebook("crates = 7", "price = 5\ntotal = crates * price\ntotal")
     page = notebook.page
     notebook.run(0)
-    notebook.panel.locator(".jp-DebuggerBugButton").click()
-    variables = page.locator(".jp-DebuggerVariables")
-    expect(variables).to_be_visible(timeout=30_000)
+    variables = notebook.debug()
     expect(variables).to_contain_text("crates", timeout=30_000)
     gutter = notebook.cell(1).locator(".cm-breakpoint-gutter .cm-gutterElement")
     gutter.nth(2).click()

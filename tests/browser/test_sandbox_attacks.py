@@ -664,10 +664,7 @@ def _by_completer(notebook: Notebook) -> None:
 
 def _by_debugger(notebook: Notebook) -> None:
     page = notebook.page
-    notebook.wait_for_kernel()
-    notebook.panel.locator(".jp-DebuggerBugButton").click()
-    variables = page.locator(".jp-DebuggerVariables")
-    variable = variables.get_by_text("target", exact=True)
+    variable = notebook.debug().get_by_text("target", exact=True)
     variable.click(timeout=30_000)
     variable.click(button="right")
     page.get_by_role("menuitem", name="Render Variable").click()

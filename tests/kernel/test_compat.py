@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +268,7 @@ def test_the_debugger_stops_at_a_breakpoint(fresh_kernel: Kernel) -> None:
     kernel.debug("disconnect", restart=False, terminateDebuggee=False)
 
 
-def test_encrypted_channels(start_kernel) -> None:
+def test_encrypted_channels(start_kernel: Callable[..., Kernel]) -> None:
     kernel = start_kernel(transport_encryption="required")
     info = json.loads(Path(kernel.manager.connection_file).read_text())
     assert info["curve_publickey"]

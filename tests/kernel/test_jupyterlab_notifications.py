@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_client.blocking import BlockingKernelClient
-from jupyter_server.auth import passwd
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_server.auth.security import passwd
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 

@@ -44,7 +44,12 @@ def place_of(podman: Podman) -> Iterator[Path]:
         yield place
     finally:
         # The CLI of a kernel that has just ended may still be writing into its home.
-        until(lambda: not shutil.rmtree(place, ignore_errors=True) and not place.exists(), 5)
+        until(lambda: _removed(place), 5)
+
+
+def _removed(place: Path) -> bool:
+    shutil.rmtree(place, ignore_errors=True)
+    return not place.exists()
 
 
 def own(podman: Podman, path: Path) -> Path:

@@ -24,7 +24,7 @@ from endpoint import running_endpoint
 from kernels import Kernel
 from sandbox import attacks
 from sandbox.attacks import Shared, cell, limits_hold, unprotected, until
-from sandbox.podman import Podman
+from sandbox.podman import IMAGE, Podman
 
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]
 
@@ -649,7 +649,7 @@ print((used.ru_utime + used.ru_stime) / (time.monotonic() - began))
 
 
 def test_where_limits_cannot_hold_the_doctor_says_so(whose: Podman) -> None:
-    told = whose.familiar("doctor", "--image", attacks.IMAGE).stdout
+    told = whose.familiar("doctor", "--image", IMAGE).stdout
     assert ("limits" in told and "can be enforced" in told) == limits_hold(whose), told
 
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from familiar_kernel.sandbox import labels as owned
 from familiar_kernel.sandbox import owners
 from familiar_kernel.sandbox.faults import Case, why_it_cannot_start
 from familiar_kernel.sandbox.image import Contents, look_into
@@ -284,10 +285,10 @@ def start(podman: Podman, image: str, owner: dict[str, str]) -> str:
 
 def test_only_what_nobody_owns_is_removed(own_storage: Podman, sandbox_image: str) -> None:
     dead = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    living, its_owner = owners.labels_of(os.getpid()), owners.labels_of(dead.pid)
+    living, its_owner = owned.labels_of(os.getpid()), owned.labels_of(dead.pid)
     dead.communicate()
-    again = {**living, owners.OWNER_START: "1"}  # a process that took a dead one's number
-    elsewhere = {**its_owner, owners.OWNER_NAMESPACE: "pid:[1]"}
+    again = {**living, owned.OWNER_START: "1"}  # a process that took a dead one's number
+    elsewhere = {**its_owner, owned.OWNER_NAMESPACE: "pid:[1]"}
     kept = [start(own_storage, sandbox_image, owner) for owner in (living, elsewhere)]
     kept.append(start(own_storage, sandbox_image, {}))  # somebody's, not ours
     left = [start(own_storage, sandbox_image, owner) for owner in (its_owner, again)]
@@ -326,7 +327,7 @@ def test_replaced_images_are_removed_and_with_all_the_others(
     assert [i for i in ids if own_storage.exists("image", i)] == ids[1:]
 
     # One that a sandbox runs stays whatever is asked.
-    box = start(own_storage, "localhost/mine:latest", owners.labels_of(os.getpid()))
+    box = start(own_storage, "localhost/mine:latest", owned.labels_of(os.getpid()))
     own_storage.familiar("prune", "--all", "--yes")
     assert own_storage.exists("image", ids[1])
     own_storage.run("rm", "--force", "--time=0", box)
@@ -335,15 +336,15 @@ def test_replaced_images_are_removed_and_with_all_the_others(
 
 
 def test_an_owner_is_known_by_number_and_start(tmp_path: Path) -> None:
-    ours = owners.labels_of(os.getpid())
+    ours = owned.labels_of(os.getpid())
     assert owners.owner_lives(ours)
-    assert not owners.owner_lives({**ours, owners.OWNER_START: "12"})
+    assert not owners.owner_lives({**ours, owned.OWNER_START: "12"})
     assert owners.owner_lives({})
     # A name may hold anything, also what looks like the next fields.
     (tmp_path / "7").mkdir()
     fields = " ".join(["S", *map(str, range(4, 53))])
     (tmp_path / "7/stat").write_text(f"7 (a) b) {fields}\n")
-    assert owners.start_of(7, tmp_path) == 22
+    assert owned.start_of(7, tmp_path) == 22
 
 
 # -- the doctor ------------------------------------------------------------------------------------

@@ -124,7 +124,8 @@ def test_a_container_that_is_ended_from_outside_is_noticed(
         "rm": ("rm", "--force", "--time=0", container),
         "stop": ("stop", "--time=1", container),
     }[how]
-    whose.run(*command)
+    # The kernel, which notices at once, removes it too; podman may complain to the slower one.
+    whose.run(*command, check=False)
     ran = fails(kernel, request, NOTICED)
     # Which of them is seen depends on how far podman has come; Python may end well when it is told.
     reasons = ("it was killed", "its container was removed", "its Python ended with status")

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from familiar_kernel.answer.characters import clean, whole
+from familiar_kernel.answer.characters import clean
 from familiar_kernel.answer.inline import code_span, literal
 from familiar_kernel.answer.markdown import Growing, defang
+from familiar_kernel.text import whole
 
 ORDINARY = r"""# A heading with `code`
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from familiar_kernel.cell_log import CELL_SIZE, CELLS_KEPT, TOTAL_SIZE, CellLog
+from familiar_kernel.cell_log import CELL_SIZE, CELLS_KEPT, TOTAL_SIZE, CellLog, Output
 from familiar_kernel.namespace import reading
 from familiar_kernel.namespace.probe.fitting import fitted
 
@@ -93,11 +93,11 @@ def test_the_log_is_bounded() -> None:
 
 def test_what_terminals_show_is_what_is_read() -> None:
     outputs = [
-        reading.Output("stream", {"text": "10%\r 50%\r100%\n\x1b[31mred\x1b[0m\r\n"}),
-        reading.Output("error", {"traceback": ["\x1b[0;31mValueError\x1b[0m: x"]}),
-        reading.Output("display_data", {"data": {"image/png": PNG}}),
-        reading.Output("display_data", {"data": {"image/svg+xml": "<svg/>"}}),
-        reading.Output("display_data", {"data": {}}),
+        Output("stream", {"text": "10%\r 50%\r100%\n\x1b[31mred\x1b[0m\r\n"}),
+        Output("error", {"traceback": ["\x1b[0;31mValueError\x1b[0m: x"]}),
+        Output("display_data", {"data": {"image/png": PNG}}),
+        Output("display_data", {"data": {"image/svg+xml": "<svg/>"}}),
+        Output("display_data", {"data": {}}),
     ]
     text = reading.outputs_text(outputs)
     assert text == "100%\nred\r\nValueError: x\n[image/png]\n<svg/> [image/svg+xml]\n[nothing]"
@@ -106,17 +106,17 @@ def test_what_terminals_show_is_what_is_read() -> None:
 
 
 def test_a_long_line_is_read_quickly() -> None:
-    long = ("stream", {"name": "stdout", "text": "x" * 2_000_000})
+    long = Output("stream", {"name": "stdout", "text": "x" * 2_000_000})
     began = time.process_time()
     assert len(reading.outputs_text([long])) == 2_000_000
-    bar = ("stream", {"name": "stdout", "text": "10 %\r20 %\r30 %\r\ndone\r\n"})
+    bar = Output("stream", {"name": "stdout", "text": "10 %\r20 %\r30 %\r\ndone\r\n"})
     assert reading.outputs_text([bar]).replace("\r", "") == "30 %\ndone"
     assert time.process_time() - began < 0.5
 
 
 def test_pictures_are_bounded() -> None:
-    broken = reading.Output("display_data", {"data": {"image/png": "A" * 4_000_000}})
-    small = reading.Output("display_data", {"data": {"image/png": f"{PNG[:9]}\n{PNG[9:]}"}})
+    broken = Output("display_data", {"data": {"image/png": "A" * 4_000_000}})
+    small = Output("display_data", {"data": {"image/png": f"{PNG[:9]}\n{PNG[9:]}"}})
     blocks = reading.pictures([small, broken, *[small] * 5], fitted)
     assert len(blocks) == reading.MAX_PICTURES
     assert "are no PNG" in reading.pictures([broken], fitted)[0]["text"]

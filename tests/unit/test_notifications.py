@@ -328,9 +328,7 @@ def test_without_apprise_it_says_what_to_install(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def served(
-    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Receiver]:
+def served(receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Receiver:
     """This process as if a Jupyter server, the receiver, had started it."""
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("JPY_PARENT_PID", "4711")

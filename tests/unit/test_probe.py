@@ -364,6 +364,8 @@ class Zone(datetime.tzinfo):
         time.sleep(60)
         raise AssertionError
 
+    dst = tzname = utcoffset
+
     def __repr__(self) -> str:
         return str(self.utcoffset(None))
 
@@ -571,7 +573,7 @@ def test_post_mortem() -> None:
         caught = err
     told = looking().last_error(caught)
     assert told.startswith("KeyError: 'outer'\nwhich came of ZeroDivisionError: division by zero")
-    assert "local: dict = {}" in looking().last_error(caught.__cause__)
+    assert "local: dict = {}" in looking().last_error(caught and caught.__cause__)
     assert "->" in told
     assert "pages" not in told
     assert "Page 3 of 3" in looking().last_error(caught, page=3)

@@ -198,7 +198,7 @@ class Forwarder:
             self._is_open = True
             held, self._held = self._held, []
             for channel, request in held:
-                self._send_request(channel, request)
+                self.to_inner(channel, request.identities, request.body)
 
     @property
     def is_ready(self) -> bool:
@@ -211,12 +211,6 @@ class Forwarder:
         """Return a request that is not answered yet."""
         with self._lock:
             return self._requests.get(msg_id)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a cell is in hand, or waits."""
-        with self._lock:
-            return any(r.kind == "execute_request" for r in self._requests.values())
 
     def incoming(self, frames: Any, channel: str) -> Request:
         """Return what a client sent, its signature checked.
@@ -256,11 +250,8 @@ class Forwarder:
                 and self._kernel.asks.keeps_main_thread
             ):
                 channel = "control"
-            self._send_request(channel, request)
+            self.to_inner(channel, request.identities, request.body)
         return True
-
-    def _send_request(self, channel: str, request: Request) -> None:
-        self.to_inner(channel, request.identities, request.body)
 
     def to_inner(self, channel: str, identities: list[bytes], body: Body) -> None:
         """Send a message to the inner kernel, signed with its key; lost where there is none."""

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 def new_box(settings: Settings) -> tuple[Sandbox, str]:
     """Return a container that is not started yet, and why it sees no workspace, or nothing."""
-    spec, fault = spec_of(settings)
+    folder, fault = _workspace(settings)
+    spec = _spec(settings, folder)
     runtime, first = Runtime(settings.runtime), {"modules": sources.modules()}
-    folder, _ = _workspace(settings)
     if folder and settings.workspace_mode == "rw":
         from familiar_kernel.sandbox.workspace import WritingSandbox
 
@@ -38,6 +38,10 @@ def program(bridge: str) -> tuple[str, ...]:
 def spec_of(settings: Settings) -> tuple[Callable[[str, str, str], Spec], str]:
     """Return what makes a container's specification, and why it has no workspace, or nothing."""
     workspace, fault = _workspace(settings)
+    return _spec(settings, workspace), fault
+
+
+def _spec(settings: Settings, workspace: str) -> Callable[[str, str, str], Spec]:
     labels = labels_of(os.getpid())
 
     def spec(name: str, sockets: str, seccomp: str) -> Spec:
@@ -48,7 +52,7 @@ def spec_of(settings: Settings) -> tuple[Callable[[str, str, str], Spec], str]:
             seen = place_of(workspace, sockets)
         return settings.spec(name, sockets, seccomp, labels, seen)
 
-    return spec, fault
+    return spec
 
 
 def _workspace(settings: Settings) -> tuple[str, str]:

@@ -55,7 +55,6 @@ class Sandbox:
             the profile of system calls.
         program: what runs in it, given the path of the bridge's socket there.
         first: what it is told as soon as it has connected, before anybody serves it.
-        placeholders: empty files and folders that were made in the workspace for it.
     """
 
     def __init__(
@@ -64,7 +63,6 @@ class Sandbox:
         spec: Callable[[str, str, str], Spec],
         program: Callable[[str], Sequence[str]],
         first: Message,
-        placeholders: Sequence[Path] = (),
     ) -> None:
         self.name = f"familiar-{os.getpid()}-{os.urandom(4).hex()}"
         self._runtime = runtime
@@ -87,7 +85,6 @@ class Sandbox:
         self._listener.bind(str(self.sockets / BRIDGE))
         self._listener.listen(1)
         self.open_to_sandbox(BRIDGE)
-        self._placeholders = placeholders
         self._lock = threading.Lock()
         self._bridge: Bridge | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
@@ -232,7 +229,6 @@ class Sandbox:
         job = {
             "remove": [self._runtime.executable, "rm", "--force", *now, self.name],
             "folder": str(self._folder),
-            "placeholders": [str(path) for path in self._placeholders],
         }
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", reaper.__file__],

@@ -5,9 +5,7 @@ to do from its stdin, and then waits for the end of that pipe, which the kernel 
 shuts down closes it; of one that is killed the system does. The standard library only.
 """
 
-import contextlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -17,9 +15,8 @@ ATTEMPTS = 3
 
 
 def main() -> None:
-    """Read a JSON object: ``remove``, the command that removes the container, ``folder``, the
-    sockets' folder, ``placeholders``, empty files and folders that were made for the sandbox, and
-    ``env``; then wait for the end and do it."""
+    """Read a JSON object: ``remove``, the command that removes the container, and ``folder``, the
+    sockets' folder; then wait for the end and do it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     line = sys.stdin.buffer.readline()
@@ -39,13 +36,6 @@ def main() -> None:
         )
         if done.returncode == 0:
             break
-    for path in job["placeholders"]:
-        # Only what is empty: nobody else's work is in it.
-        with contextlib.suppress(OSError):
-            if os.path.isdir(path):
-                os.rmdir(path)
-            elif os.path.getsize(path) == 0:
-                os.unlink(path)
     shutil.rmtree(job["folder"], ignore_errors=True)
 
 
