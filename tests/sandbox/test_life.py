@@ -102,7 +102,7 @@ def test_too_much_memory_in_the_kernel_is_told_and_not_more(start: Start, whose:
         return
     kernel = start(memory="300m", tmp_size="50m")
     kernel.run("kept = 1")
-    ran = fails(kernel, busy(kernel, "x = bytearray(b'1' * (800 << 20))"), 10)
+    ran = fails(kernel, kernel.execute("x = bytearray(b'1' * (800 << 20))"), 10)
     assert "more than its 300m of memory" in ran.told
     goes_on(kernel)
     # A full /tmp is memory of its own bound, and an error where it is written.

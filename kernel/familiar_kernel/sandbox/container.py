@@ -33,6 +33,8 @@ START_TIMEOUT = 60.0
 """Seconds that a container has from its start to its first word."""
 END_TIMEOUT = 10.0
 """Seconds that is waited for its removal at the end; the reaper goes on by itself."""
+STATE_TIMEOUT = 0.6
+"""Seconds that a runtime may take to note that a container has ended; its user waits for them."""
 BRIDGE = "bridge"
 _MEMORY_FILES = (
     "/sys/fs/cgroup/memory.current",
@@ -262,12 +264,17 @@ class Sandbox:
 
     def _how_it_ended(self) -> str:
         """Return how the container ended, in words that follow "The sandbox has ended:"."""
-        try:
-            done = self._runtime.ask("container", "inspect", self.name, timeout=5.0)
-            state = json.loads(done.stdout or "[]")[0]["State"]
-        except (SandboxFault, ValueError, LookupError):
-            return "its container was removed"
-        return how_it_ended(state, self.spec)
+        until = time.monotonic() + STATE_TIMEOUT
+        while True:
+            try:
+                done = self._runtime.ask("container", "inspect", self.name, timeout=5.0)
+                state = json.loads(done.stdout or "[]")[0]["State"]
+            except (SandboxFault, ValueError, LookupError):
+                return "its container was removed"
+            # The bridge's end is seen before the runtime has noted why.
+            if not state.get("Running") or time.monotonic() > until:
+                return how_it_ended(state, self.spec)
+            time.sleep(0.02)
 
     def _remove_folder(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
