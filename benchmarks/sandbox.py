@@ -92,7 +92,7 @@ def _starts(bench: Bench) -> Iterator[Row]:
     rounds = bench.effort.of(full=15, quick=5, smoke=1)
     bench.say(f"{rounds} starts of each kernel")
     taken: dict[str, list[float]] = {"ours": [], "ipykernel": []}
-    order = [("ours", (OURS, BOXED, ALONE)), ("ipykernel", (PLAIN,))]
+    order = [("ours", (OURS, BOXED)), ("ipykernel", (PLAIN,))]
     for number in range(-1, rounds):
         for name, (module, *arguments) in order:
             with starting(bench, module, *arguments) as kernel:

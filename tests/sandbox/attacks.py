@@ -12,7 +12,10 @@ import json
 import os
 import pwd
 import shutil
+import socket
+import socketserver
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -31,6 +34,8 @@ from kernels import Kernel
 from sandbox.podman import IMAGE, Podman
 
 START_TIMEOUT = 60.0
+KEY = "sk-ant-a-secret-of-the-host"
+"""A secret of the person's, which no attack is to see."""
 
 
 @contextmanager
@@ -67,6 +72,30 @@ def made(podman: Podman, path: Path) -> Path:
         path.chmod(0o755)
         own(podman, path)
     return path
+
+
+@contextmanager
+def listening(kind: int, address: object, family: int = socket.AF_INET) -> Iterator[object]:
+    """Answer whoever says something, on the host."""
+
+    class Answer(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            if kind == socket.SOCK_DGRAM:
+                self.request[1].sendto(b"reached", self.client_address)
+            else:
+                self.request.recv(99)
+                self.request.sendall(b"reached")
+
+    base = socketserver.UDPServer if kind == socket.SOCK_DGRAM else socketserver.TCPServer
+    server_class = type("Server", (base,), {"address_family": family})
+    if family == socket.AF_UNIX:
+        server_class = type("Server", (socketserver.UnixStreamServer,), {})
+    with server_class(address, Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address
+        server.shutdown()
+        thread.join()
 
 
 @contextmanager

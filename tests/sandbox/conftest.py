@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from kernels import Kernel
+from sandbox import attacks
 from sandbox import podman as setup
+from sandbox.attacks import KEY, Shared
 from sandbox.podman import Podman
+
+USERS = ["rootful", "rootless"] if os.geteuid() == 0 else ["rootless"]
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +54,60 @@ def boxed(start_sandboxed: Callable[..., AbstractContextManager[Kernel]]) -> Ite
     """A sandboxed kernel that a module's tests share."""
     with start_sandboxed() as kernel:
         yield kernel
+
+
+@pytest.fixture(scope="module", params=USERS)
+def whose(request: pytest.FixtureRequest) -> Podman:
+    """The podman of root, and that of an ordinary user."""
+    found: Podman = request.getfixturevalue("podman" if request.param == "rootful" else "rootless")
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(whose: Podman) -> Iterator[Path]:
+    with attacks.place_of(whose) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def person(whose: Podman, place: Path) -> Callable[[], AbstractContextManager[Kernel]]:
+    """Starts kernels of somebody who has secrets, and a notebook beside a file of theirs."""
+    home = attacks.made(whose, place / "home")
+    for secret in (home / ".ssh" / "id_ed25519", home / ".claude" / ".credentials.json"):
+        attacks.made(whose, secret.parent)
+        secret.write_text(KEY)
+        attacks.own(whose, secret)
+    work = attacks.made(whose, place / "work")
+    (work / "data.csv").write_text("a,b\n1,2\n")
+    (work / "data.csv").chmod(0o666)
+    (work / "link").symlink_to(home / ".ssh" / "id_ed25519")
+    env = {"ANTHROPIC_API_KEY": KEY, "A_SECRET": KEY}
+    return lambda: attacks.sandboxed(whose, place, env=env)
+
+
+@pytest.fixture(scope="module")
+def _shared(person: Callable[[], AbstractContextManager[Kernel]]) -> Iterator[Shared]:
+    shared = Shared(person)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def attacked(_shared: Shared) -> Kernel:
+    """A kernel that the attacks share; one that an attack has broken is replaced."""
+    return _shared.get()
+
+
+@pytest.fixture
+def alone(person: Callable[[], AbstractContextManager[Kernel]]) -> Iterator[Kernel]:
+    """A kernel for one attack."""
+    with person() as kernel:
+        yield kernel
+
+
+@pytest.fixture
+def usable(attacked: Kernel) -> Iterator[Kernel]:
+    """The same kernel, for an attack on its own strength: it serves afterwards as before."""
+    attacked.run("kept = 'kept'")
+    yield attacked
+    assert attacked.value("kept") == "kept"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -21,18 +20,10 @@ from sandbox.podman import IMAGE, Podman
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-USERS = ["rootful", "rootless"] if os.geteuid() == 0 else ["rootless"]
 NOTICED = 1.5
 """Seconds in which an end is noticed, a second of them promised."""
 
 Start = Callable[..., Kernel]
-
-
-@pytest.fixture(scope="module", params=USERS)
-def whose(request: pytest.FixtureRequest) -> Podman:
-    """The podman of root, and that of an ordinary user."""
-    found: Podman = request.getfixturevalue("podman" if request.param == "rootful" else "rootless")
-    return found
 
 
 @pytest.fixture

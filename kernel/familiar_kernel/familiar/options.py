@@ -6,7 +6,6 @@ a log.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,36 +104,17 @@ class Settings:
         }
         if self.model:
             # What the CLI asks a small model for beside the conversation goes to this one as well.
-            env |= dict.fromkeys(_MODELS, self.model)
+            env |= dict.fromkeys(MODELS, self.model)
         return env
 
 
-def over_settings(wanted: Settings, rehearsal: bool) -> str | None:
-    """Return settings for the CLI that its other settings files cannot overrule, or None.
-
-    Their variables go over its environment: a person's files may name an endpoint, a key or a
-    program that prints one, which must not lead to, or go to, another server. They hold the key for
-    that server where there is one: then they are not to become an argument.
-    """
-    if not (wanted.endpoint or rehearsal):
-        return None
-    env = wanted.cli_env()
-    ours = {name: env[name] for name in (*_LEADING, *_MODELS) if name in env}
-    return json.dumps({"apiKeyHelper": "", "env": {**dict.fromkeys(LEAD_ELSEWHERE, ""), **ours}})
-
-
-_LEADING = (
-    *LEAD_ELSEWHERE,
-    "ANTHROPIC_API_KEY",
-    "ANTHROPIC_BASE_URL",
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
-)
-_MODELS = (
+MODELS = (
     "ANTHROPIC_SMALL_FAST_MODEL",
     "ANTHROPIC_DEFAULT_HAIKU_MODEL",
     "ANTHROPIC_DEFAULT_SONNET_MODEL",
     "ANTHROPIC_DEFAULT_OPUS_MODEL",
 )
+"""Variables that name the models which the CLI asks beside the chosen one."""
 
 
 def options(

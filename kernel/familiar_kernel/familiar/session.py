@@ -37,8 +37,9 @@ from claude_agent_sdk import (
 )
 
 from . import errors
+from .claude_settings import over_settings, persons_file
 from .errors import Trouble, TroubleError
-from .options import Settings, options, over_settings
+from .options import Settings, options
 from .protocol import Prompt, ThinkingDelta, TurnEvent, TurnFinished
 from .tools import Kernel
 from .turn import TurnReader
@@ -182,10 +183,11 @@ class Session:
         )
 
     def _over_settings(self, wanted: Settings) -> str | None:
-        """Return what goes over the person's settings files: as an argument, or, where it holds a
-        key, as the path of a file that nobody else can read."""
-        settings = over_settings(wanted, self.rehearsal)
-        if settings is None or not wanted.endpoint_key:
+        """Return what goes over the person's settings files: as an argument, or, where it may
+        hold a key, as the path of a file that nobody else can read."""
+        text = persons_file() if wanted.sandboxed else None
+        settings = over_settings(wanted, self.rehearsal, text)
+        if settings is None or not (wanted.endpoint_key or text):
             return settings
         fd, self._settings_file = tempfile.mkstemp(prefix="familiar-", suffix=".json")  # 0600
         with os.fdopen(fd, "w") as file:

@@ -18,8 +18,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from familiar_kernel.familiar.inbox import Inbox
+from familiar_kernel.namespace.errors import ProbeError
 from familiar_kernel.namespace.execution import CodeStopped
-from familiar_kernel.namespace.probe.guard import ProbeError
 
 if TYPE_CHECKING:
     from familiar_kernel.namespace.local import LocalPlace

@@ -27,6 +27,7 @@ MODULES = (
     "inner.server",
     "inner.streams",
     "namespace.__init__",
+    "namespace.errors",
     "namespace.execution",
     "namespace.local",
     "namespace.probe.__init__",

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import execution
-from .probe import Probe, ProbeError
+from .errors import ProbeError
+from .probe import Probe
 from .probe.fitting import fitted
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any
 
 from familiar_kernel.cell_log import LoggedCell, Output
 
+from .errors import ProbeError
 from .probe.fitting import DRAW_SECONDS, DRAWING, Picture
-from .probe.guard import ProbeError
 
 MAX_TEXT = 20_000
 """Characters of one reading."""

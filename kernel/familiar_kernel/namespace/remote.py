@@ -11,9 +11,9 @@ import base64
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+from .errors import ProbeError
 from .execution import CodeStopped
 from .probe.fitting import DRAWING, MAX_BYTES, Picture, type_of
-from .probe.guard import ProbeError
 
 LOOK_TIMEOUT = 60.0
 """Seconds for one look. The probe has limits of its own; this one is for a sandbox that does not

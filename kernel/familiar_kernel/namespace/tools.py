@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from familiar_kernel import context
 
 from . import reading
-from .probe.guard import ProbeError
+from .errors import ProbeError
 from .reading import Content, text_block
 
 if TYPE_CHECKING:

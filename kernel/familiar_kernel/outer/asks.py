@@ -23,8 +23,8 @@ from familiar_kernel.background import BackgroundTurn, acting_for
 from familiar_kernel.commands import COMMANDS
 from familiar_kernel.exceptions import FamiliarError, TurnStopped, wrapped
 from familiar_kernel.familiar.errors import Trouble
+from familiar_kernel.namespace.errors import ProbeError
 from familiar_kernel.namespace.execution import CodeStopped
-from familiar_kernel.namespace.probe.guard import ProbeError
 from familiar_kernel.waiting import Interrupts
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ Standard library only: the modules are sent into a sandbox as they are, and run 
 
 from __future__ import annotations
 
+from ..errors import ProbeError
 from .changes import fingerprint
 from .core import Probe
-from .guard import MAX_TEXT, ProbeError
+from .guard import MAX_TEXT
 
 __all__ = ["MAX_TEXT", "Probe", "ProbeError", "fingerprint"]

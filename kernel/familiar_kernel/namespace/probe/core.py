@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..errors import ProbeError
 from .changes import fingerprint
 from .descriptions import describe_value
 from .errors import post_mortem
 from .fitting import DRAW_SECONDS, Picture
-from .guard import Guard, ProbeError, bounded, cut, page_of
+from .guard import Guard, bounded, cut, page_of
 from .pictures import picture_of
 from .values import CALLABLES, facts_of, family_of, short, type_name
 

@@ -10,7 +10,8 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-from .guard import Guard, ProbeError, cut, name_of, of_type
+from ..errors import ProbeError
+from .guard import Guard, cut, name_of, of_type
 from .values import (
     CALLABLES,
     MAPPINGS,

@@ -9,7 +9,8 @@ import traceback
 import types
 from typing import Any
 
-from .guard import Guard, ProbeError, bounded, cut, page_of
+from ..errors import ProbeError
+from .guard import Guard, bounded, cut, page_of
 from .values import short, type_name
 
 FRAMES = 8

@@ -10,7 +10,8 @@ import sys
 import zlib
 from typing import Any, NamedTuple
 
-from .guard import Guard, ProbeError
+from ..errors import ProbeError
+from .guard import Guard
 
 MAX_SIDE = 1568
 """Pixels of a picture's longer side: models scale larger ones down themselves."""

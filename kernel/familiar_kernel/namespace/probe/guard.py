@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..errors import ProbeError
+
 MAX_TEXT = 20_000
 """Characters of any answer."""
 SHORT = 80
@@ -19,10 +21,6 @@ REPR_SECONDS = 1.0
 """Seconds for one piece of code that is not ours to trust."""
 TOTAL_SECONDS = 2.0
 """Seconds for all such code of one answer."""
-
-
-class ProbeError(ValueError):
-    """What was asked for cannot be looked at; the message says why and what to do."""
 
 
 class _Stop(SystemExit):

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from ..errors import ProbeError
 from .fitting import (
     DRAWING,
     MAX_BYTES,
@@ -22,7 +23,7 @@ from .fitting import (
     png,
     type_of,
 )
-from .guard import Guard, ProbeError
+from .guard import Guard
 from .values import family_of, type_name
 
 _METHODS = {"_repr_png_": "image/png", "_repr_jpeg_": "image/jpeg", "_repr_svg_": DRAWING}
