@@ -101,6 +101,14 @@ def test_ordinary_markdown_is_not_touched() -> None:
         ("so\n\\[\na_1 < b\n\\]\n", "so\n$$a_1 < b$$\n"),
         (r"\[not a link\]", r"\[not a link\]"),
         (r"$\href{javascript:a}{b}$", r"$\ href{javascript:a}{b}$"),
+        (r"$\mmlToken{mi}[href=a]{b}$ $\csname a$", r"$\ mmlToken{mi}[href=a]{b}$ $\ csname a$"),
+        # Entities, which only the finished page shows: no edge of a formula, and no command.
+        (r"&#36;x&dollar; &#x024;", "<span>&#36;</span>x<span>&#36;</span> <span>&#36;</span>"),
+        (r"$\hr&#101;f{a}$", r"$\hr &#101;f{a}$"),
+        (r"\hr&#101;f &#92;href", r"\hr<span></span>&#101;f <span>&#92;</span>href"),
+        (r"\\&lpar;x\\&rpar;", r"\\<span></span>&lpar;x\\<span></span>&rpar;"),
+        (r"\&lpar; AT&amp;T R&D `&#36;`", r"\&lpar; AT&amp;T R&D `&#36;`"),
+        (r"$\alpha&\beta \\ &c$ http://b/?&#36;c", r"$\alpha&\beta \\ &c$ http://b/?%24c"),
         ("| a |\n|---|\n| $|x|$ |", "| a |\n|---|\n| $\\vert x\\vert $ |"),
         # Code in a table may hold what parts its cells.
         ("| a |\n|---|\n| `x|y` |", "| a |\n|---|\n| <code>x&#124;y</code> |"),
@@ -197,7 +205,7 @@ def test_halves_of_characters_are_joined() -> None:
 
 def test_plain_text_in_markdown() -> None:
     assert literal("a*b_c <d> [e] `f` $g\nh") == (
-        "a&#42;b&#95;c &#60;d> &#91;e&#93; &#96;f&#96; &#36;g h"
+        "a&#42;b&#95;c &#60;d> &#91;e&#93; &#96;f&#96; <span>&#36;</span>g h"
     )
     assert code_span("ls -l *.py | wc") == "`ls -l *.py | wc`"
     assert code_span("echo `date`") == "<code>echo &#96;date&#96;</code>"

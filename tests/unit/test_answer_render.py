@@ -78,7 +78,7 @@ def test_everything_in_its_order() -> None:
         "Three files:\n\n- `a<b>`",
         "Thought for 1 min 05 s</small></summary>\n\nEnough.\n\n</details>",
         "That is all.",
-        "4.2 s · 1,234 tokens in, 345 out · &#36;0.0123 · claude-x</small>\n",
+        "4.2 s · 1,234 tokens in, 345 out · <span>&#36;</span>0.0123 · claude-x</small>\n",
     ]
     places = [data["text/markdown"].index(word) for word in words]
     assert places == sorted(places)

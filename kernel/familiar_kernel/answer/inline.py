@@ -18,8 +18,11 @@ from html import unescape
 
 from familiar_kernel.answer.characters import clean_code, one_line
 
-_CANDIDATE = re.compile(r"[`$<!\]\\:]|[hH][tT][tT][pP][sS]?://|[fF][tT][pP]://|[wW]{3}\.")
+_CANDIDATE = re.compile(r"[`$<!\]\\:&]|[hH][tT][tT][pP][sS]?://|[fF][tT][pP]://|[wW]{3}\.")
 """Where a token may begin: found ten times as fast, as each way to begin is a plain character."""
+_ACTING = r"href|url|style|class|cssId|data|require|includegraphics|bbox|mmlToken|unicode|csname|html[a-z]*"
+"""What in a formula links, loads, names or makes up a command."""
+_ENTITY = r"&(?:#[0-9x]|[a-z][a-z0-9]*;)"
 _TOKEN = re.compile(
     r"(?P<ticks>`+)"
     r"|(?P<dollars>\$+)"
@@ -33,8 +36,11 @@ _TOKEN = re.compile(
     r"|(?P<double>(?<!\\)\\{2,})(?=[\[(])"
     r"|(?P<single>\\)(?=[\[(])"
     r"|(?P<environment>(?<!\\)\\+(?:begin|end))(?=\{)"
-    r"|(?P<command>\\(?:href|url|style|class|cssId|data|require|includegraphics|bbox|html[a-z]*)(?![a-z]))"
-    r"|(?P<escaped>\\(?:[\\`$<\]]|!+))",
+    rf"|(?P<command>\\(?:{_ACTING})(?![a-z]))"
+    rf"|(?P<spelt>(?:(?<!\\)(?:\\\\)+|\\[a-z]+)(?={_ENTITY}))"
+    r"|(?P<escaped>\\(?:[\\`$<\]]|!+))"
+    r"|(?P<dollar>&(?:#0*36|#x0*24|dollar)(?:;|(?![0-9a-z])))"
+    r"|(?P<backslash>&(?:#0*92|#x0*5c|bsol)(?:;|(?![0-9a-z])))",
     re.IGNORECASE | re.MULTILINE,
 )
 _TAG = re.compile(r"[A-Za-z/!?]")
@@ -84,7 +90,7 @@ _ENVIRONMENT = re.compile(r"\\(?P<edge>begin|end)\{(?P<name>[a-z]*\*?)\}", re.IG
 _OPENS_LINE = re.compile(r"\n[ \t>]*(?:\$\$|\\\\[\[(]|\\begin)")
 _FORMULA_UNSAFE = re.compile(
     r"<(?=[A-Za-z/!?])|!(?=\\*\[)|\](?=[(:])"
-    r"|\\(?=(?:href|url|style|class|cssId|data|require|includegraphics|bbox|html[a-z]*)(?![a-z]))",
+    rf"|\\(?=(?:{_ACTING})(?![a-z]))|\\[a-z]*(?={_ENTITY})",
     re.IGNORECASE,
 )
 _PUNCTUATION = re.compile(r"[!#$&()*:<>@\[\\\]^_`{|}~]")
@@ -93,7 +99,8 @@ _MARKUP = re.compile(r"[\\`*_\[\]|~$!&<]")
 
 def literal(text: str) -> str:
     """Return one line of Markdown that shows the plain text as it is."""
-    return _MARKUP.sub(_entity, one_line(text))
+    # Only in an element of its own a dollar opens no formula on the finished page.
+    return _MARKUP.sub(_entity, one_line(text)).replace("&#36;", "<span>&#36;</span>")
 
 
 def code_span(text: str) -> str:
@@ -340,6 +347,17 @@ class _Prose:
 
     def _command(self, token: str, at: int) -> str:
         return "\\ " + token[1:]
+
+    def _spelt(self, token: str, at: int) -> str:
+        """A backslash, and behind it entities that may spell what it begins, on a finished page."""
+        return f"{token}<span></span>"
+
+    def _dollar(self, token: str, at: int) -> str:
+        """One that is no formula's edge, on a finished page neither."""
+        return "%24" if at < self._address_end else "<span>&#36;</span>"
+
+    def _backslash(self, token: str, at: int) -> str:
+        return "%5C" if at < self._address_end else "<span>&#92;</span>"
 
     def _escaped(self, token: str, at: int) -> str:
         if token == r"\<":

@@ -325,7 +325,8 @@ def safe_markdown(source: str) -> str | None:
     from familiar_kernel.answer.markdown import defang
 
     safe = defang(source)
-    if _COMMAND_ANYWHERE.search(unescape(safe)):  # entities may spell a command
+    # Entities may spell a command, also where defang has put something between.
+    if _COMMAND_ANYWHERE.search(unescape(safe.replace("<span></span>", ""))):
         return f'<div class="{_NOT_TYPESET}">\n\n{safe}\n\n</div>\n'
     return safe
 
