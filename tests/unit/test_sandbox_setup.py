@@ -353,6 +353,9 @@ def test_nothing_is_wrong_with_a_good_machine() -> None:
         (with_host(cgroupVersion="v1"), "limits", "warning", "enforces no limits on cgroups v1"),
         (with_host(cgroupControllers=["memory", "pids"]), "limits", "warning", "v2: cpus -> sudo"),
         (with_host(security={"selinuxEnabled": True}), "SELinux", "warning", "chcon"),
+        (dataclasses.replace(FINE, fuse="missing"), "writing", "warning", "sudo modprobe fuse"),
+        (dataclasses.replace(FINE, fuse="no right"), "writing", "warning", "chmod a+rw /dev/fuse"),
+        (dataclasses.replace(FINE, kind="docker"), "writing", "warning", "podman can"),
     ],
 )  # fmt: skip
 def test_the_doctor_judges(facts: Facts, name: str, state: str, words: str) -> None:

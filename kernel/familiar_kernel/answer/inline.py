@@ -20,7 +20,10 @@ from familiar_kernel.answer.characters import clean_code, one_line
 
 _CANDIDATE = re.compile(r"[`$<!\]\\:&]|[hH][tT][tT][pP][sS]?://|[fF][tT][pP]://|[wW]{3}\.")
 """Where a token may begin: found ten times as fast, as each way to begin is a plain character."""
-_ACTING = r"href|url|style|class|cssId|data|require|includegraphics|bbox|mmlToken|unicode|csname|html[a-z]*"
+_ACTING = (
+    r"href|url|style|class|cssId|data|require|includegraphics|bbox|mmlToken|unicode|csname"
+    r"|html[a-z]*"
+)
 """What in a formula links, loads, names or makes up a command."""
 _ENTITY = r"&(?:#[0-9x]|[a-z][a-z0-9]*;)"
 _TOKEN = re.compile(

@@ -15,7 +15,7 @@ from ..doctor import Finding
 from . import faults
 from .faults import IMAGE, Case, SandboxFault
 from .image import Contents, look_into
-from .machine import Facts, gather
+from .machine import FUSE, Facts, gather
 from .runtime import Runtime, how_to_install
 
 OLDEST_PODMAN = (4, 3)
@@ -176,12 +176,29 @@ def check_selinux(facts: Facts) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def check_writing(facts: Facts) -> Iterator[Finding]:
+    """Whether a workspace can be given for writing (`workspace_mode` rw)."""
+    if facts.kind == "docker":
+        told = "docker cannot give a sandbox a workspace to write"
+        yield Finding("writing", "warning", told, "podman can; workspace_mode ro works here")
+    elif facts.fuse != "ok":
+        missing = facts.fuse == "missing"
+        told = "is not there" if missing else "may not be opened"
+        fix = "sudo modprobe fuse" if missing else f"sudo chmod a+rw {FUSE}"
+        yield Finding(
+            "writing", "warning", f"{FUSE} {told}: no workspace_mode rw", f"{fix}; ro works here"
+        )
+    else:
+        yield Finding("writing", "ok", f"{FUSE} is there for workspace_mode rw")
+
+
 CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_runtime,
     check_rootless,
     check_storage,
     check_cgroups,
     check_selinux,
+    check_writing,
 )
 
 

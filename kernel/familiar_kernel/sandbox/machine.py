@@ -17,6 +17,9 @@ from typing import Any
 from .faults import Case, SandboxFault, why_it_cannot_start
 from .runtime import Runtime
 
+FUSE = "/dev/fuse"
+"""What serves a workspace that a sandbox may write; see :mod:`.share`."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -35,6 +38,8 @@ class Facts:
         sysctls: kernel settings by name; those that do not exist are left out.
         crun_refuses: whether the cgroups are mixed in the way that crun does not take.
         free: bytes that are free where the images lie, or None where that cannot be seen.
+        fuse: the state of the device that shares a workspace for writing: ``"ok"``, ``"missing"``
+            or ``"no right"``.
         xdg: XDG_RUNTIME_DIR, and whether it is this user's: ``"ok"``, ``"unset"``, ``"foreign"``.
     """
 
@@ -49,6 +54,7 @@ class Facts:
     newuidmap: str = "ok"
     sysctls: Mapping[str, int] = field(default_factory=dict)
     crun_refuses: bool = False
+    fuse: str = "ok"
     xdg: str = "ok"
     free: int | None = None
 
@@ -79,6 +85,7 @@ def gather(runtime: Runtime) -> Facts:
         user=_user(),
         rootless=runtime.rootless,
         crun_refuses=_crun_refuses(),
+        fuse=_fuse(FUSE),
     )
     if runtime.rootless:
         facts = dataclasses.replace(
@@ -104,6 +111,12 @@ def gather(runtime: Runtime) -> Facts:
         return dataclasses.replace(facts, trouble=why_it_cannot_start(told, facts.case))
     facts = dataclasses.replace(facts, info=info)
     return dataclasses.replace(facts, free=_free(facts.graph_root))
+
+
+def _fuse(device: str) -> str:
+    if not os.path.exists(device):
+        return "missing"
+    return "ok" if os.access(device, os.R_OK | os.W_OK) else "no right"
 
 
 def _free(folder: str) -> int | None:
