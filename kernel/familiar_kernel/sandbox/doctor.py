@@ -178,6 +178,8 @@ def check_selinux(facts: Facts) -> Iterator[Finding]:
 
 def check_writing(facts: Facts) -> Iterator[Finding]:
     """Whether a workspace can be given for writing (`workspace_mode` rw)."""
+    if not facts.found:
+        return
     if facts.kind == "docker":
         told = "docker cannot give a sandbox a workspace to write"
         yield Finding("writing", "warning", told, "podman can; workspace_mode ro works here")
