@@ -44,13 +44,13 @@ def spec_of(settings: Settings) -> tuple[Callable[[str, str, str], Spec], str]:
 def _spec(settings: Settings, workspace: str) -> Callable[[str, str, str], Spec]:
     labels = labels_of(os.getpid())
 
-    def spec(name: str, sockets: str, seccomp: str) -> Spec:
+    def spec(unique: str, sockets: str, seccomp: str) -> Spec:
         seen = workspace
         if workspace and settings.workspace_mode == "rw":
             from familiar_kernel.sandbox.workspace import place_of
 
             seen = place_of(workspace, sockets)
-        return settings.spec(name, sockets, seccomp, labels, seen)
+        return settings.spec(unique, sockets, seccomp, labels, seen)
 
     return spec
 

@@ -18,10 +18,11 @@ from traitlets import Bool, Enum, Float, Integer, List, TraitError, Unicode, val
 from traitlets.config import Configurable
 
 from .faults import IMAGE
+from .labels import PREFIX
 from .spec import Mount, Spec, WorkspaceMode
 
-PREFIX = "FAMILIAR_SANDBOX_"
 _SIZE = re.compile(r"\d+[bkmg]?", re.IGNORECASE)
+_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -29,6 +30,7 @@ class Sandbox(Configurable):
     """The traits of a sandbox."""
 
     image = Unicode(IMAGE, help="The image, as `familiar sandbox build` makes it.").tag(config=True)
+    name = Unicode("familiar", help="What the container's name begins with.").tag(config=True)
     runtime = Unicode(
         "podman", help="What runs containers: podman, podman-hpc or docker, by name or path."
     ).tag(config=True)
@@ -108,6 +110,13 @@ class Sandbox(Configurable):
             raise TraitError(f"{value!r} is no size; write it as 512m or 4g")
         return value
 
+    @validate("name")
+    def _is_name(self, proposal: Any) -> str:
+        value: str = proposal["value"]
+        if not _CONTAINER.fullmatch(value):
+            raise TraitError(f"{value!r} is no container's name; write letters, digits and -")
+        return value
+
     @validate("environment")
     def _are_names(self, proposal: Any) -> list[str]:
         names: list[str] = proposal["value"]
@@ -125,7 +134,7 @@ class Sandbox(Configurable):
 
     def spec(
         self,
-        name: str,
+        unique: str,
         sockets: str,
         seccomp: str,
         labels: Mapping[str, str],
@@ -135,7 +144,7 @@ class Sandbox(Configurable):
         """Return the sandbox that was chosen.
 
         Args:
-            name: the container's name.
+            unique: how the container's name ends.
             sockets: the folder of its sockets.
             seccomp: the file of its profile of system calls.
             labels: whose it is.
@@ -145,7 +154,7 @@ class Sandbox(Configurable):
         mode = cast("WorkspaceMode", self.workspace_mode)
         return Spec(
             image=self.image,
-            name=name,
+            name=f"{self.name}-{unique}",
             sockets=sockets,
             seccomp=seccomp,
             labels=labels,

@@ -53,8 +53,8 @@ class Sandbox:
 
     Args:
         runtime: runs it.
-        spec: returns what it is like, given its name, the folder of the sockets and the file of
-            the profile of system calls.
+        spec: returns what it is like, given how its name ends, the folder of the sockets and the
+            file of the profile of system calls.
         program: what runs in it, given the path of the bridge's socket there.
         first: what it is told as soon as it has connected, before anybody serves it.
     """
@@ -66,7 +66,7 @@ class Sandbox:
         program: Callable[[str], Sequence[str]],
         first: Message,
     ) -> None:
-        self.name = f"familiar-{os.getpid()}-{os.urandom(4).hex()}"
+        self._unique = f"{os.getpid()}-{os.urandom(4).hex()}"
         self._runtime = runtime
         # Nobody else on this machine gets into the outer folder; the inner one is what the
         # sandbox sees, whose user is somebody else where root runs the runtime.
@@ -79,8 +79,9 @@ class Sandbox:
         for name, text in ETC.items():
             (self._folder / name).write_text(text)
             (self._folder / name).chmod(0o644)
-        made = spec(self.name, str(self.sockets), str(profile))
+        made = spec(self._unique, str(self.sockets), str(profile))
         self.spec = replace(made, etc=str(self._folder))
+        self.name = made.name
         self._first = json.dumps(first).encode() + b"\n"
         self._program = program(f"{SOCKETS}/{BRIDGE}")
         self._listener = socket.socket(socket.AF_UNIX)
@@ -117,7 +118,7 @@ class Sandbox:
 
     def is_like(self, spec: Callable[[str, str, str], Spec]) -> bool:
         """Whether it is what somebody else wants, too."""
-        wanted = spec(self.name, self.spec.sockets, self.spec.seccomp)
+        wanted = spec(self._unique, self.spec.sockets, self.spec.seccomp)
         return self.spec == replace(wanted, etc=self.spec.etc)
 
     def open_to_sandbox(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""By what a sandbox's container and its folder are known: whose they are.
+"""By what a sandbox's container, folder and settings are known, and whose they are.
 
 A process is known by its id, the time it started and the namespace its id counts in.
 """
@@ -10,6 +10,8 @@ from pathlib import Path
 
 LABEL = "org.familiar-kernel"
 """What the names of our labels begin with, on images and on containers."""
+PREFIX = "FAMILIAR_SANDBOX_"
+"""What the names of variables begin with that choose a sandbox's settings."""
 OWNER = f"{LABEL}.owner"
 OWNER_START = f"{LABEL}.owner-start"
 OWNER_NAMESPACE = f"{LABEL}.owner-namespace"

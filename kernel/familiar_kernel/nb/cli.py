@@ -1,0 +1,532 @@
+# PYTHON_ARGCOMPLETE_OK
+"""The ``nb`` command: its words, its exit status, and what a person reads.
+
+Each command imports what it needs when it runs: `nb run` on an open kernel is over in a fifth of a
+second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from familiar_kernel._version import __version__
+
+from .facts import cell_facts, look_facts, ran_facts, result_facts, state_of
+
+if TYPE_CHECKING:
+    from .kernels import Look
+    from .store import Store
+
+OK, FAILED, USAGE, DIED, LATE = range(5)
+
+# Help is shown as it stands here, so these lines fit a terminal of 80 columns.
+_OVERVIEW = """\
+Notebooks without a browser: run cells, edit them, ask the familiar.
+
+first steps:
+  nb open analysis.ipynb     start a kernel for it; it goes on after the command
+  nb cells                   what is in it
+  nb exec --all              run it all, into the file
+  nb run 'len(df)'           try something, without writing it down
+  nb ask 'why is df empty?'  ask Claude, who sees the same variables
+  nb shutdown                end the kernel
+
+A cell is named by its index (0, -1), its id or the beginning of it; a range
+(2:5) is a Python slice. Where several notebooks are open, -n FILE says which.
+"""
+
+_EPILOG = """\
+exit status:
+  0  it went well            3  the kernel has died, or there is none
+  1  a cell has failed       4  a cell took longer than --timeout
+  2  the command is wrong, or the notebook cannot be read or written
+
+environment:
+  NB_NOTEBOOK   the notebook that is meant where -n is not given
+  NO_COLOR      no colours
+"""
+
+_OPEN = """\
+Start a kernel for a notebook, or find the one that it has. The kernel goes on
+when the command ends; all other commands use it, from any terminal.
+
+Without --kernel it is the one that the notebook names, or "Python + Claude".
+"""
+
+_OPEN_EXAMPLES = """\
+examples:
+  nb open analysis.ipynb
+  nb open --new scratch.ipynb
+      makes an empty notebook where there is none
+  nb open analysis.ipynb --sandboxed
+      its code runs in a container without a network, and reads the notebook's
+      folder; `familiar sandbox build` makes the image first
+  nb open analysis.ipynb --sandboxed --workspace-mode rw
+      it may also change and delete files there
+"""
+
+_EXEC = """\
+Run cells and write what they show into the notebook. Only the cells that ran
+change in the file, also where somebody else has saved it meanwhile.
+"""
+
+_EXEC_EXAMPLES = """\
+examples:
+  nb exec 0 2:5          the first cell, then the third to the fifth
+  nb exec 3f2a           the cell whose id begins so
+  nb exec --all --stop-on-error --timeout 600
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the ``nb`` command and return its exit status.
+
+    Args:
+        argv: the arguments; by default the process's own.
+    """
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    arguments = parser.parse_args(argv)
+    try:
+        return _guarded(arguments)
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` does. What is left is not to be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def _guarded(arguments: argparse.Namespace) -> int:
+    from .document import DocumentError
+    from .kernels import KernelFault
+    from .store import StoreError
+
+    try:
+        status: int = arguments.action(arguments)
+        sys.stdout.flush()
+    except (DocumentError, StoreError) as err:
+        return _complain(arguments, str(err), USAGE)
+    except KernelFault as err:
+        return _complain(arguments, str(err), DIED)
+    except KeyboardInterrupt:
+        print("\nnb: interrupted", file=sys.stderr)
+        return 130
+    except ModuleNotFoundError as err:
+        told = f"{err.name} is not installed; type: pip install 'familiar-kernel[nb]'"
+        return _complain(arguments, told, USAGE)
+    return status
+
+
+def _complain(arguments: argparse.Namespace, told: str, status: int) -> int:
+    if getattr(arguments, "json", False):
+        print(json.dumps({"error": told, "status": status}))
+    print(f"nb: {told}", file=sys.stderr)
+    return status
+
+
+# -- the words -------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nb",
+        description=_OVERVIEW,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"familiar-kernel {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(
+        name: str,
+        action: Callable[[argparse.Namespace], int],
+        help: str,
+        *,
+        description: str = "",
+        epilog: str = "",
+        notebook: bool = True,
+    ) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name,
+            help=help,
+            description=description or help[:1].upper() + help[1:] + ".",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(action=action)
+        if notebook:
+            made.add_argument("-n", "--notebook", metavar="FILE", help="which notebook")
+        made.add_argument("--json", action="store_true", help="answer with JSON, for scripts")
+        return made
+
+    opening = command(
+        "open", _open, "start a kernel for a notebook", notebook=False,
+        description=_OPEN, epilog=_OPEN_EXAMPLES,
+    )  # fmt: skip
+    opening.add_argument("path", metavar="FILE", help="the notebook")
+    opening.add_argument("--kernel", default="", metavar="NAME", help="a kernelspec's name")
+    opening.add_argument("--sandboxed", action="store_true", help="run its code in a container")
+    opening.add_argument(
+        "--workspace-mode", choices=("ro", "rw", "none"), default="",
+        help="with --sandboxed: what it may do with the notebook's folder (default: ro)",
+    )  # fmt: skip
+    opening.add_argument("--new", action="store_true", help="make the notebook if there is none")
+
+    command("status", _status, "how the kernels are", notebook=False)
+
+    cells = command("cells", _cells, "list the cells: index, id, type, number, outputs, first line")
+    cells.add_argument("path", nargs="?", metavar="FILE", help="the notebook")
+
+    executing = command(
+        "exec", _exec, "run cells, into the notebook",
+        description=_EXEC, epilog=_EXEC_EXAMPLES,
+    )  # fmt: skip
+    executing.add_argument("cells", nargs="*", metavar="CELL", help="an index, a range, an id")
+    executing.add_argument("--all", action="store_true", help="all cells")
+    executing.add_argument(
+        "--stop-on-error", action="store_true", help="stop at the first cell that fails"
+    )
+    _with_timeout(executing, "a cell")
+    executing.add_argument(
+        "--no-wait", action="store_true", help="fail where another nb runs cells of the notebook"
+    )
+
+    running = command("run", _run, "run code that is not written into the notebook")
+    running.add_argument("code", help="the code; - reads it from the standard input")
+    _with_timeout(running, "it")
+
+    asking = command("ask", _ask, "ask the familiar of the notebook")
+    asking.add_argument("text", nargs="+", help="the prompt; - reads it from the standard input")
+    _with_timeout(asking, "the turn")
+
+    inserting = command("insert", _insert, "insert a cell before another one")
+    inserting.add_argument("at", metavar="CELL", help="before which; `end` for behind the last")
+    inserting.add_argument("source", help="its text; - reads it from the standard input")
+    inserting.add_argument(
+        "--type", choices=("code", "markdown", "raw"), default="code", help="(default: code)"
+    )
+    setting = command("set", _set, "give a cell another text; outputs of the old one go")
+    setting.add_argument("cell", metavar="CELL")
+    setting.add_argument("source", help="its text; - reads it from the standard input")
+    deleting = command("delete", _delete, "delete cells")
+    deleting.add_argument("cells", nargs="+", metavar="CELL")
+    moving = command("move", _move, "move a cell to another index")
+    moving.add_argument("cell", metavar="CELL")
+    moving.add_argument("to", type=int, metavar="INDEX")
+    clearing = command("clear", _clear, "take outputs away, of all cells or of some")
+    clearing.add_argument("cells", nargs="*", metavar="CELL")
+
+    command("interrupt", _interrupt, "stop what the kernel runs")
+    command("restart", _restart, "start the kernel anew: no variables, a fresh mind")
+    ending = command("shutdown", _shutdown, "end the kernel")
+    ending.add_argument("--all", action="store_true", help="the kernels of all notebooks")
+    logs = command("logs", _logs, "show what the kernel's process has written")
+    logs.add_argument("--lines", type=int, default=40, metavar="N", help="(default: 40)")
+    serving = command(
+        "mcp", _mcp, "all of this as tools for another agent, over stdio (MCP)", notebook=False
+    )
+    serving.add_argument(
+        "--keep", action="store_true", help="let kernels go on when the server ends"
+    )
+    completing = command(
+        "completion", _completion, "show what makes a shell complete nb's words", notebook=False
+    )
+    completing.add_argument("shell", choices=("bash", "zsh", "fish"))
+    return parser
+
+
+def _with_timeout(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS",
+        help=f"stop {what} after so long, whatever it prints meanwhile (default: never)",
+    )  # fmt: skip
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds") from None
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError("a time limit is more than 0 seconds")
+    return seconds
+
+
+def _store(arguments: argparse.Namespace) -> Store:
+    from . import actions
+
+    return actions.chosen(getattr(arguments, "path", None) or arguments.notebook)
+
+
+def _given(text: str) -> str:
+    return sys.stdin.read() if text == "-" else text
+
+
+def _print(arguments: argparse.Namespace, facts: Any, *lines: str) -> int:
+    if arguments.json:
+        print(json.dumps(facts, ensure_ascii=False))
+    else:
+        for line in lines:
+            print(line)
+    return OK
+
+
+# -- kernels ---------------------------------------------------------------------------------------
+
+
+def _open(arguments: argparse.Namespace) -> int:
+    from . import actions
+    from .store import Store
+
+    look, started = actions.open_notebook(
+        Store(arguments.path),
+        kernel=arguments.kernel,
+        sandboxed=arguments.sandboxed,
+        workspace_mode=arguments.workspace_mode,
+        new=arguments.new,
+    )
+    how = "started" if started else f"is there already, {look.life}"
+    box = f", in the container {look.container}" if look.container else ""
+    return _print(
+        arguments,
+        {**look_facts(look), "started": started},
+        f"{look.kernel} {how} (process {look.pid}{box}).",
+    )
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from . import actions
+
+    looks = actions.status()
+    if arguments.json:
+        return _print(arguments, [look_facts(look) for look in looks])
+    if not looks:
+        return _print(arguments, [], "No notebook is open.")
+    rows = [["NOTEBOOK", "KERNEL", "STATE", "PROCESS", "SINCE", "MEMORY", "CONTAINER"]]
+    rows += [_row(look) for look in looks]
+    return _print(arguments, [], *_table(rows))
+
+
+def _row(look: Look) -> list[str]:
+    import time
+
+    since = "" if look.since is None else time.strftime("%d %b %H:%M", time.localtime(look.since))
+    memory = "" if look.memory is None else f"{look.memory / 1e6:,.0f} MB"
+    box = f"{look.container} ({look.container_state})" if look.container else look.container_state
+    name = os.path.relpath(look.path)
+    name = name if not name.startswith(os.pardir + os.sep + os.pardir) else str(look.path)
+    return [name, look.kernel, look.life, str(look.pid or ""), since, memory, box]
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _interrupt(arguments: argparse.Namespace) -> int:
+    from . import kernels
+
+    store = _store(arguments)
+    kernels.interrupt(store)
+    return _print(arguments, {"interrupted": str(store.path)}, "Interrupted.")
+
+
+def _restart(arguments: argparse.Namespace) -> int:
+    from . import actions
+
+    look = actions.restart(_store(arguments))
+    return _print(arguments, look_facts(look), f"{look.kernel} is fresh (process {look.pid}).")
+
+
+def _shutdown(arguments: argparse.Namespace) -> int:
+    from . import actions
+    from .store import Store, known
+
+    stores = [Store(path) for path in known()] if arguments.all else [_store(arguments)]
+    ended = [str(store.path) for store in stores if actions.shutdown(store)]
+    lines = [f"The kernel of {path} has ended." for path in ended] or ["No kernel was running."]
+    return _print(arguments, {"ended": ended}, *lines)
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    from . import kernels
+
+    text = kernels.last_words(_store(arguments), max(1, arguments.lines))
+    from .terminal import safe
+
+    return _print(arguments, {"log": text}, safe(text, colours=False) or "It has written nothing.")
+
+
+# -- cells -----------------------------------------------------------------------------------------
+
+
+def _cells(arguments: argparse.Namespace) -> int:
+    document = _store(arguments).read()
+    if arguments.json:
+        return _print(arguments, [cell_facts(cell) for cell in document.cells])
+    from .terminal import safe
+
+    rows = []
+    for cell in document.cells:
+        first = next((line for line in cell.source.splitlines() if line.strip()), "")
+        count = "" if cell.kind != "code" else f"[{'' if cell.count is None else cell.count}]"
+        shown = safe(first.strip(), colours=False)[:60]
+        rows.append([str(cell.index), cell.id[:12], cell.kind, count, state_of(cell), shown])
+    return _print(arguments, [], *(_table(rows) if rows else ["The notebook has no cells."]))
+
+
+def _exec(arguments: argparse.Namespace) -> int:
+    from . import actions
+    from .terminal import Screen
+
+    if bool(arguments.cells) == arguments.all:
+        print("nb: name cells, or say --all (nb cells lists them)", file=sys.stderr)
+        return USAGE
+    store = _store(arguments)
+    results = actions.run_cells(
+        store,
+        arguments.cells,
+        every=arguments.all,
+        timeout=arguments.timeout,
+        stop_on_error=arguments.stop_on_error,
+        wait=0.0 if arguments.no_wait else float("inf"),
+        what="nb exec " + ("--all" if arguments.all else " ".join(arguments.cells)),
+        answer=_answer(),
+        listener=None if arguments.json else Screen(store, progress=len(arguments.cells) != 1),
+    )
+    if arguments.json:
+        _print(arguments, [result_facts(result) for result in results])
+    if any(result.ran.state == "timeout" for result in results):
+        return LATE
+    return FAILED if any(map(actions.failed, results)) else OK
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    return _scratch(arguments, _given(arguments.code))
+
+
+def _ask(arguments: argparse.Namespace) -> int:
+    from . import actions
+
+    text = " ".join(sys.stdin.read() if word == "-" else word for word in arguments.text)
+    state = _store(arguments).state
+    if state is not None and not str(state.get("kernel", "")).startswith("python-claude"):
+        print(
+            f"nb: its kernel, {state.get('kernel')}, has no familiar; nb shutdown, then"
+            " nb open --kernel python-claude",
+            file=sys.stderr,
+        )
+        return USAGE
+    return _scratch(arguments, actions.prompt(text))
+
+
+def _scratch(arguments: argparse.Namespace, code: str) -> int:
+    from . import actions
+    from .terminal import Screen
+
+    store = _store(arguments)
+    outputs: list[dict[str, Any]] = []
+    screen = Screen(store)
+
+    def heard(message: dict[str, Any]) -> None:
+        if not arguments.json:
+            screen.hears(message)
+        elif message["msg_type"] not in ("status", "execute_input"):
+            outputs.append({"type": message["msg_type"], **message["content"]})
+
+    ran = actions.run_code(store, code, heard, timeout=arguments.timeout, answer=_answer())
+    if arguments.json:
+        _print(arguments, {**ran_facts(ran), "outputs": outputs})
+    else:
+        screen.done()
+        for fault in ran.unreadable[:3]:
+            screen.says(f"A message of the kernel could not be read: {fault}")
+        if ran.state == "timeout":
+            screen.says("It took longer than it may, and was interrupted.")
+    return {"ok": OK, "timeout": LATE}.get(ran.state, FAILED)
+
+
+def _answer() -> Callable[[str, bool], str] | None:
+    """Return what asks the person, where there is one."""
+    if not sys.stdin.isatty():
+        return None
+
+    def ask(prompt: str, secret: bool) -> str:
+        import getpass
+
+        from .terminal import safe
+
+        prompt = safe(prompt, colours=False)
+        try:
+            return getpass.getpass(prompt) if secret else input(prompt)
+        except EOFError:
+            return ""
+
+    return ask
+
+
+def _insert(arguments: argparse.Namespace) -> int:
+    from . import actions
+
+    source = _given(arguments.source)
+    cell = actions.insert(_store(arguments), arguments.at, arguments.type, source)
+    return _print(arguments, cell_facts(cell), f"Inserted {cell.name}.")
+
+
+def _set(arguments: argparse.Namespace) -> int:
+    from . import actions
+
+    cell = actions.set_source(_store(arguments), arguments.cell, _given(arguments.source))
+    return _print(arguments, cell_facts(cell), f"Set {cell.name}.")
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    from . import actions
+
+    gone = actions.delete(_store(arguments), arguments.cells)
+    lines = [f"Deleted {cell.name}." for cell in gone]
+    return _print(arguments, [cell_facts(cell) for cell in gone], *lines)
+
+
+def _move(arguments: argparse.Namespace) -> int:
+    from . import actions
+
+    cell = actions.move(_store(arguments), arguments.cell, arguments.to)
+    return _print(arguments, cell_facts(cell), f"Moved; it is {cell.name} now.")
+
+
+def _clear(arguments: argparse.Namespace) -> int:
+    from . import actions
+
+    count = actions.clear(_store(arguments), arguments.cells)
+    return _print(arguments, {"cleared": count}, f"Cleared {count} cells.")
+
+
+# -- others ----------------------------------------------------------------------------------------
+
+
+def _mcp(arguments: argparse.Namespace) -> int:
+    from .mcp_server import serve
+
+    return serve(keep=arguments.keep)
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    import argcomplete
+
+    print(argcomplete.shellcode(["nb"], shell=arguments.shell))  # type: ignore[attr-defined]
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,263 @@
+"""What a person sees of a run: text as it comes, Markdown on a terminal, pictures as files.
+
+What a notebook shows may come from code that nobody vouches for. So of the escape sequences in it
+only colours reach a terminal; others could change its title, its clipboard or what stands there.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from .actions import Listener, Result
+from .document import Cell
+from .running import Message
+from .store import Store, write_whole
+
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+_ESCAPES = re.compile(
+    # String sequences with all they hold, control sequences, two-character ones, C1 controls.
+    r"\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-~]|\x1b"
+    r"|[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\x80-\x9f]",
+    re.DOTALL,
+)
+_BIDI = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+_PICTURES = {"image/png": "png", "image/jpeg": "jpg", "image/gif": "gif", "image/svg+xml": "svg"}
+CLEAR_LINE = "\r\x1b[K"
+
+
+def safe(text: str, *, colours: bool) -> str:
+    """Return a text that does nothing to a terminal but to stand in it.
+
+    Args:
+        text: any text.
+        colours: whether its colours may stay.
+    """
+
+    def kept(found: re.Match[str]) -> str:
+        return found[0] if colours and _COLOUR.fullmatch(found[0]) else ""
+
+    return _ESCAPES.sub(kept, text.translate(_BIDI))
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that is to have colours (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class Screen(Listener):
+    """Shows what cells do.
+
+    Args:
+        store: the notebook's; pictures are kept in its folder.
+        out: where outputs go.
+        err: where all goes that is no output: progress, and what cells write to their stderr.
+        progress: whether to say which cell runs.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+        *,
+        progress: bool = False,
+    ) -> None:
+        self._store = store
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+        self._progress = progress
+        self._colours = has_colours(self._out)
+        self._begun_line = False
+        self._answers: dict[str, _Answer] = {}
+        self._name = "run"
+        self._pictures = 0
+        self._line = ""
+
+    # -- what happens --
+
+    def begins(self, cell: Cell, number: int, count: int) -> None:
+        """Say which cell runs."""
+        self._name, self._pictures = cell.id or f"cell-{cell.index}", 0
+        if not self._progress:
+            return
+        first = next(iter(cell.source.strip().splitlines()), "")
+        line = f"[{number}/{count}] {cell.name}: {first[:60]}"
+        self._say(safe(line, colours=False))
+
+    def ended(self, result: Result) -> None:
+        """End the cell's outputs."""
+        self.done()
+        if result.ran.state == "timeout":
+            self._say(f"{result.cell.name} took longer than it may, and was interrupted.")
+
+    def waits(self, holder: str) -> None:
+        """Say who is waited for."""
+        self._say(f"{holder} runs cells of this notebook; waiting for it. Ctrl-C stops waiting.")
+
+    def says(self, line: str) -> None:
+        """Say something."""
+        self._say(safe(line, colours=False))
+
+    def hears(self, message: Message) -> None:
+        """Show what the kernel has published."""
+        kind, content = message["msg_type"], message["content"]
+        if kind == "stream":
+            text = str(content.get("text", ""))
+            self._write(text, self._err if content.get("name") == "stderr" else self._out)
+        elif kind in ("display_data", "execute_result", "update_display_data"):
+            self._display(content, updates=kind == "update_display_data")
+        elif kind == "error":
+            self.done()
+            traceback = "\n".join(str(line) for line in content.get("traceback") or [])
+            lines = traceback or f"{content.get('ename')}: {content.get('evalue')}"
+            self._write(lines + "\n", self._err)
+
+    def done(self) -> None:
+        """End what is still open: a growing answer, a line."""
+        for answer in self._answers.values():
+            answer.end()
+        self._answers.clear()
+        if self._begun_line:
+            self._out.write("\n")
+            self._begun_line = False
+        self._out.flush()
+
+    # -- one output --
+
+    def _display(self, content: dict[str, Any], *, updates: bool) -> None:
+        data = content.get("data")
+        if not isinstance(data, dict):
+            return
+        known = (content.get("transient") or {}).get("display_id") or ""
+        if known and "text/markdown" in data:
+            if known not in self._answers:
+                if updates:
+                    return  # of a cell before
+                self._end_line()
+                self._answers[known] = _Answer(self._out, self._colours)
+            self._answers[known].show(_text(data["text/markdown"]), _text(data.get("text/plain")))
+            return
+        if updates:
+            return
+        self._end_line()
+        for kind, ending in _PICTURES.items():
+            if kind in data:
+                path = self._picture(_text(data[kind]), kind, ending)
+                if path:
+                    self._write(f"[{kind}: {path}]\n", self._out)
+                    return
+        if "text/markdown" in data:
+            answer = _Answer(self._out, self._colours)
+            answer.show(_text(data["text/markdown"]), _text(data.get("text/plain")))
+            answer.end()
+        elif "text/plain" in data:
+            self._write(_text(data["text/plain"]) + "\n", self._out)
+        elif data:
+            self._write(f"[{', '.join(sorted(map(str, data)))}]\n", self._out)
+
+    def _picture(self, data: str, kind: str, ending: str) -> Path | None:
+        """Keep a picture as a file, and return its path."""
+        try:
+            raw = data.encode() if kind == "image/svg+xml" else base64.b64decode(data)
+        except (binascii.Error, ValueError):
+            return None
+        self._pictures += 1
+        folder = self._store.made() / "pictures"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        name = re.sub(r"[^A-Za-z0-9_-]", "-", self._name)[:64]
+        path = folder / f"{name}-{self._pictures}.{ending}"
+        write_whole(path, raw, mode=0o600)
+        return path
+
+    # -- text --
+
+    def _write(self, text: str, stream: TextIO) -> None:
+        text = safe(text, colours=has_colours(stream))
+        if not text:
+            return
+        if stream is not self._out:
+            self._end_line() if stream.isatty() and self._out.isatty() else None
+        stream.write(text)
+        stream.flush()
+        if stream is self._out:
+            self._begun_line = not text.endswith("\n")
+
+    def _end_line(self) -> None:
+        if self._begun_line:
+            self._out.write("\n")
+            self._begun_line = False
+
+    def _say(self, line: str) -> None:
+        self._out.flush()
+        self._end_line() if self._out.isatty() else None
+        self._err.write(f"nb: {line}\n")
+        self._err.flush()
+
+
+class _Answer:
+    """A text that grows, as an answer of the familiar does: on a terminal shown anew as Markdown,
+    elsewhere whole lines of plain text once they stand."""
+
+    def __init__(self, out: TextIO, colours: bool) -> None:
+        self._out = out
+        self._live: Any = None
+        self._markdown: Callable[[str], Any] | None = None
+        self._shown = ""
+        self._text = ""
+        if out.isatty():
+            from rich.console import Console
+            from rich.live import Live
+            from rich.markdown import Markdown
+
+            console = Console(file=out, no_color=not colours)
+            self._markdown = lambda text: Markdown(text, hyperlinks=False)
+            self._live = Live(
+                console=console, auto_refresh=False, vertical_overflow="visible", transient=False
+            )
+            self._live.start()
+
+    def show(self, markdown: str, plain: str) -> None:
+        """Show what there is now."""
+        if self._live is not None and self._markdown is not None:
+            self._live.update(
+                self._markdown(safe(_without_html(markdown), colours=False)), refresh=True
+            )
+            return
+        self._text = safe(plain or markdown, colours=False)
+        # The last lines may still change: of the text, and what stands below it.
+        lines = self._text.splitlines(keepends=True)[:-3]
+        stands = "".join(lines)
+        if stands.startswith(self._shown):
+            self._out.write(stands[len(self._shown) :])
+            self._out.flush()
+            self._shown = stands
+
+    def end(self) -> None:
+        """Show the rest of it."""
+        if self._live is not None:
+            self._live.stop()
+            return
+        if self._text.startswith(self._shown):
+            rest = self._text[len(self._shown) :]
+        else:
+            rest = "\n" + self._text  # it has become another text
+        self._out.write(rest.rstrip("\n") + "\n")
+        self._out.flush()
+
+
+def _without_html(markdown: str) -> str:
+    """Return Markdown without the elements that answers are laid out with in a notebook."""
+    return re.sub(r"</?(?:small|details|summary|span|div)\b[^>]*>", "", markdown)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "".join(str(line) for line in value)
+    return value if isinstance(value, str) else "" if value is None else str(value)
