@@ -402,7 +402,7 @@ def _exec(arguments: argparse.Namespace) -> int:
         wait=0.0 if arguments.no_wait else float("inf"),
         what="nb exec " + ("--all" if arguments.all else " ".join(arguments.cells)),
         answer=_answer(),
-        listener=None if arguments.json else Screen(store, progress=len(arguments.cells) != 1),
+        listener=None if arguments.json else Screen(store),
     )
     if arguments.json:
         _print(arguments, [result_facts(result) for result in results])

@@ -37,7 +37,7 @@ class Job:
 
     id: str
     store: Store
-    doing: str = ""
+    doing: str = "it begins"
     number: int = 0
     count: int = 1
     results: list[Result] = field(default_factory=list)

@@ -11,11 +11,11 @@ import binascii
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 from .actions import Listener, Result
+from .answers import MARK, Answer
 from .document import Cell
 from .running import Message
 from .store import Store, write_whole
@@ -29,7 +29,6 @@ _ESCAPES = re.compile(
 )
 _BIDI = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 _PICTURES = {"image/png": "png", "image/jpeg": "jpg", "image/gif": "gif", "image/svg+xml": "svg"}
-CLEAR_LINE = "\r\x1b[K"
 
 
 def safe(text: str, *, colours: bool) -> str:
@@ -58,7 +57,6 @@ class Screen(Listener):
         store: the notebook's; pictures are kept in its folder.
         out: where outputs go.
         err: where all goes that is no output: progress, and what cells write to their stderr.
-        progress: whether to say which cell runs.
     """
 
     def __init__(
@@ -66,26 +64,22 @@ class Screen(Listener):
         store: Store,
         out: TextIO | None = None,
         err: TextIO | None = None,
-        *,
-        progress: bool = False,
     ) -> None:
         self._store = store
         self._out = out or sys.stdout
         self._err = err or sys.stderr
-        self._progress = progress
         self._colours = has_colours(self._out)
         self._begun_line = False
-        self._answers: dict[str, _Answer] = {}
+        self._answer: Answer | None = None
         self._name = "run"
         self._pictures = 0
-        self._line = ""
 
     # -- what happens --
 
     def begins(self, cell: Cell, number: int, count: int) -> None:
         """Say which cell runs."""
         self._name, self._pictures = cell.id or f"cell-{cell.index}", 0
-        if not self._progress:
+        if count == 1:
             return
         first = next(iter(cell.source.strip().splitlines()), "")
         line = f"[{number}/{count}] {cell.name}: {first[:60]}"
@@ -113,6 +107,9 @@ class Screen(Listener):
             self._write(text, self._err if content.get("name") == "stderr" else self._out)
         elif kind in ("display_data", "execute_result", "update_display_data"):
             self._display(content, updates=kind == "update_display_data")
+        elif kind == "clear_output":
+            if self._answer is not None:
+                self._answer.replace()
         elif kind == "error":
             self.done()
             traceback = "\n".join(str(line) for line in content.get("traceback") or [])
@@ -121,9 +118,9 @@ class Screen(Listener):
 
     def done(self) -> None:
         """End what is still open: a growing answer, a line."""
-        for answer in self._answers.values():
-            answer.end()
-        self._answers.clear()
+        if self._answer is not None:
+            self._answer.end()
+            self._answer = None
         if self._begun_line:
             self._out.write("\n")
             self._begun_line = False
@@ -135,14 +132,12 @@ class Screen(Listener):
         data = content.get("data")
         if not isinstance(data, dict):
             return
-        known = (content.get("transient") or {}).get("display_id") or ""
-        if known and "text/markdown" in data:
-            if known not in self._answers:
-                if updates:
-                    return  # of a cell before
+        if MARK in (content.get("metadata") or {}) and "text/markdown" in data:
+            if self._answer is None:
                 self._end_line()
-                self._answers[known] = _Answer(self._out, self._colours)
-            self._answers[known].show(_text(data["text/markdown"]), _text(data.get("text/plain")))
+                self._answer = Answer(self._out, self._colours, safe)
+            known = str((content.get("transient") or {}).get("display_id", ""))
+            self._answer.show(known, _text(data["text/markdown"]))
             return
         if updates:
             return
@@ -154,8 +149,8 @@ class Screen(Listener):
                     self._write(f"[{kind}: {path}]\n", self._out)
                     return
         if "text/markdown" in data:
-            answer = _Answer(self._out, self._colours)
-            answer.show(_text(data["text/markdown"]), _text(data.get("text/plain")))
+            answer = Answer(self._out, self._colours, safe)
+            answer.show("", _text(data["text/markdown"]))
             answer.end()
         elif "text/plain" in data:
             self._write(_text(data["text/plain"]) + "\n", self._out)
@@ -182,6 +177,8 @@ class Screen(Listener):
         text = safe(text, colours=has_colours(stream))
         if not text:
             return
+        if self._answer is not None and stream is self._out:
+            self.done()
         if stream is not self._out:
             self._end_line() if stream.isatty() and self._out.isatty() else None
         stream.write(text)
@@ -199,62 +196,6 @@ class Screen(Listener):
         self._end_line() if self._out.isatty() else None
         self._err.write(f"nb: {line}\n")
         self._err.flush()
-
-
-class _Answer:
-    """A text that grows, as an answer of the familiar does: on a terminal shown anew as Markdown,
-    elsewhere whole lines of plain text once they stand."""
-
-    def __init__(self, out: TextIO, colours: bool) -> None:
-        self._out = out
-        self._live: Any = None
-        self._markdown: Callable[[str], Any] | None = None
-        self._shown = ""
-        self._text = ""
-        if out.isatty():
-            from rich.console import Console
-            from rich.live import Live
-            from rich.markdown import Markdown
-
-            console = Console(file=out, no_color=not colours)
-            self._markdown = lambda text: Markdown(text, hyperlinks=False)
-            self._live = Live(
-                console=console, auto_refresh=False, vertical_overflow="visible", transient=False
-            )
-            self._live.start()
-
-    def show(self, markdown: str, plain: str) -> None:
-        """Show what there is now."""
-        if self._live is not None and self._markdown is not None:
-            self._live.update(
-                self._markdown(safe(_without_html(markdown), colours=False)), refresh=True
-            )
-            return
-        self._text = safe(plain or markdown, colours=False)
-        # The last lines may still change: of the text, and what stands below it.
-        lines = self._text.splitlines(keepends=True)[:-3]
-        stands = "".join(lines)
-        if stands.startswith(self._shown):
-            self._out.write(stands[len(self._shown) :])
-            self._out.flush()
-            self._shown = stands
-
-    def end(self) -> None:
-        """Show the rest of it."""
-        if self._live is not None:
-            self._live.stop()
-            return
-        if self._text.startswith(self._shown):
-            rest = self._text[len(self._shown) :]
-        else:
-            rest = "\n" + self._text  # it has become another text
-        self._out.write(rest.rstrip("\n") + "\n")
-        self._out.flush()
-
-
-def _without_html(markdown: str) -> str:
-    """Return Markdown without the elements that answers are laid out with in a notebook."""
-    return re.sub(r"</?(?:small|details|summary|span|div)\b[^>]*>", "", markdown)
 
 
 def _text(value: Any) -> str:
