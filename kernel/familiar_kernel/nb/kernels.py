@@ -230,6 +230,8 @@ def look(store: Store) -> Look:
     process = process_of(state)
     sandboxed = bool(state.get("sandboxed"))
     container, told, inside = _container(state) if sandboxed else ("", "", None)
+    if container and container != state.get("container_name"):
+        store.remember({**state, "container_name": container})  # it has another one now
     memory = None if process is None else _memory(process, inside)
     return Look(
         path=store.path,
