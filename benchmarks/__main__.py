@@ -20,6 +20,7 @@ from . import (
     interrupt,
     life,
     memory,
+    notebooks,
     sandbox,
     start,
     tools,
@@ -43,6 +44,7 @@ BENCHMARKS = {
         tools,
         hibernation,
         sandbox,
+        notebooks,
     )
 }
 RESULTS = Path(__file__).parent / "results"

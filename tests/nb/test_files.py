@@ -135,7 +135,7 @@ def saved(store: Store, index: int, meanwhile: Callable[[Path], None]) -> None:
     cell = document.cells[index]
     kept = Outputs(document)
     kept.begin(cell)
-    kept._of(index).update(outputs=SHOWN, execution_count=1)
+    kept._made().cells[index].update(outputs=SHOWN, execution_count=1)
     saver = actions._Saver(store, kept)
     meanwhile(store.path)
     saver.save()

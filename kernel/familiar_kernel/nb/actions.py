@@ -55,11 +55,16 @@ class Listener:
 
 @dataclass(frozen=True)
 class Result:
-    """A cell that has run, with what it has shown."""
+    """A cell that has run."""
 
     cell: Cell
     ran: Ran
-    outputs: list[dict[str, Any]] = field(repr=False)
+    shown: Outputs = field(repr=False)
+
+    @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """What it shows."""
+        return self.shown.of(self.cell)[0]
 
 
 def chosen(path: str | None, folder: Path | None = None) -> Store:
@@ -209,17 +214,18 @@ def run_cells(
         document = store.read()
         cells = list(document.cells) if every else document.chosen(references)
         cells = [cell for cell in cells if cell.kind == "code"]
-        outputs = Outputs(document)
         results: list[Result] = []
-        saver = _Saver(store, outputs)
         with kernels.connected(store) as client:
             runner = Runner(client, state, answer)
+            # Not before: two threads must not load jupyter_client at once.
+            outputs = Outputs(document)
+            saver = _Saver(store, outputs)
             try:
                 for number, cell in enumerate(cells, 1):
                     listener.begins(cell, number, len(cells))
                     outputs.begin(cell)
                     ran = _run_cell(runner, cell, outputs, listener, timeout)
-                    result = Result(cell, ran, outputs.of(cell)[0])
+                    result = Result(cell, ran, outputs)
                     results.append(result)
                     listener.ended(result)
                     for fault in ran.unreadable[:3]:
@@ -275,7 +281,7 @@ class _Saver:
 
     def now_and_then(self) -> None:
         """Save it, unless that would take up a good part of the time."""
-        if self._took < WRITE_SHARE * (time.monotonic() - self._at):
+        if self._outputs.can_tell and self._took < WRITE_SHARE * (time.monotonic() - self._at):
             self.save()
 
     def save(self) -> None:

@@ -6,8 +6,11 @@ time limit is a cell's, not one between two messages, and the kernel may end.
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +31,8 @@ WELCOME_TIMEOUT = 2.0
 """Seconds in which a kernel that welcomes those who listen has done so; others never do."""
 INTERRUPT_TIMEOUT = 5.0
 """Seconds that code has to end once it was interrupted."""
+SWITCH = 0.0003
+"""Seconds after which a thread makes way for another, while nbclient is loaded."""
 _LOOK_EVERY = 0.5
 """Seconds of silence after which the kernel's process is looked for."""
 
@@ -202,57 +207,95 @@ class Runner:
 class Outputs:
     """What cells of one notebook show, as nbclient has it: with displays that later ones update.
 
+    To load nbclient takes longer than many notebooks take to run. So it is loaded beside that, and
+    what is heard meanwhile waits.
+
     Args:
         document: the notebook.
     """
 
     def __init__(self, document: Document) -> None:
-        from nbclient import NotebookClient
-        from nbformat import NotebookNode, from_dict
-
-        cells = [{"cell_type": cell.kind, "metadata": {}, "outputs": []} for cell in document.cells]
-        self._notebook: NotebookNode = from_dict({"metadata": {}, "cells": cells})
-        self._client: NotebookClient = NotebookClient(self._notebook, record_timing=False)
+        self._cells = [cell.kind for cell in document.cells]
         self._ran: dict[int, Cell] = {}
-        self._written: dict[int, str] = {}
+        self._lock = threading.RLock()
+        self._heard: list[tuple[int, Message | None]] = []
+        self._client: NotebookClient | None = None
+        usual = sys.getswitchinterval()
+        # Or each message would wait for the loader to let go, ten times as long as it takes.
+        sys.setswitchinterval(SWITCH)
+        self._loading = threading.Thread(target=_load, args=(usual,), name="nb-load", daemon=True)
+        self._loading.start()
 
     def begin(self, cell: Cell) -> None:
         """Begin anew with a cell that is going to run."""
-        self._ran[cell.index] = cell
-        self._of(cell.index).outputs = []
-        self._of(cell.index).execution_count = None
-        self._client.clear_before_next_output = False
-        self._client.clear_display_id_mapping(cell.index)
+        with self._lock:
+            self._ran[cell.index] = cell
+            self._heard.append((cell.index, None))
 
     def hear(self, cell: Cell, message: Message) -> None:
         """Take a message that the kernel has published for a cell."""
-        from nbclient.exceptions import CellExecutionComplete
-
-        made = self._of(cell.index)
-        outputs = made.outputs
-        if message["msg_type"] == "stream" and not self._client.clear_before_next_output:
-            content = message["content"]
-            last = outputs[-1] if outputs else None
-            if last and last.output_type == "stream" and last.name == content.get("name"):
-                # Pieces are joined when they are asked for: of 50 MB there are many.
-                last.setdefault("pieces", []).append(str(content.get("text", "")))
-                return
-        try:
-            self._client.process_message(message, made, cell.index)
-        except CellExecutionComplete:
-            return
+        with self._lock:
+            self._heard.append((cell.index, message))
 
     def of(self, cell: Cell) -> tuple[list[dict[str, Any]], int | None]:
         """Return what a cell has shown so far, and its number."""
-        made = self._of(cell.index)
-        for output in made.outputs:
-            if pieces := output.pop("pieces", None):
-                output.text = output.text + "".join(pieces)
-        return list(made.outputs), made.get("execution_count")
+        with self._lock:
+            made = self._made().cells[cell.index]
+            for output in made.outputs:
+                if pieces := output.pop("pieces", None):
+                    output.text = output.text + "".join(pieces)
+            return list(made.outputs), made.get("execution_count")
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether what was heard can be told without a wait."""
+        return not self._loading.is_alive()
 
     def ran(self) -> Sequence[Cell]:
         """Return the cells that have run: a later one may have updated what they show."""
-        return list(self._ran.values())
+        with self._lock:
+            return list(self._ran.values())
 
-    def _of(self, index: int) -> Any:
-        return self._notebook.cells[index]
+    def _made(self) -> Any:
+        """Return the notebook with all that was heard."""
+        client = self._client
+        if client is None:
+            self._loading.join()
+            from nbclient import NotebookClient
+            from nbformat import from_dict
+
+            cells = [{"cell_type": kind, "metadata": {}, "outputs": []} for kind in self._cells]
+            notebook = from_dict({"metadata": {}, "cells": cells})
+            client = self._client = NotebookClient(notebook, record_timing=False)
+        heard, self._heard = self._heard, []
+        for index, message in heard:
+            made = client.nb.cells[index]
+            if message is None:
+                made.outputs, made.execution_count = [], None
+                client.clear_before_next_output = False
+                client.clear_display_id_mapping(index)
+            else:
+                _take(client, made, index, message)
+        return client.nb
+
+
+def _load(usual: float) -> None:
+    try:
+        import nbclient  # noqa: F401
+    finally:
+        sys.setswitchinterval(usual)
+
+
+def _take(client: NotebookClient, made: Any, index: int, message: Message) -> None:
+    """Put a message into a cell's outputs."""
+    from nbclient.exceptions import CellExecutionComplete
+
+    if message["msg_type"] == "stream" and not client.clear_before_next_output:
+        content = message["content"]
+        last = made.outputs[-1] if made.outputs else None
+        if last and last.output_type == "stream" and last.name == content.get("name"):
+            # Pieces are joined when they are asked for: of 50 MB there are many.
+            last.setdefault("pieces", []).append(str(content.get("text", "")))
+            return
+    with suppress(CellExecutionComplete):
+        client.process_message(message, made, index)
