@@ -15,7 +15,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -30,6 +30,7 @@ from familiar_kernel.answer.transcript import Transcript
 from familiar_kernel.familiar.familiar import Familiar
 from familiar_kernel.familiar.protocol import TurnFinished
 from familiar_kernel.kernel import FamiliarKernel
+from familiar_kernel.nb import cli as nb
 from familiar_kernel.notifications import Notifications
 from familiar_kernel.permissions import Permissions
 from familiar_kernel.prompts import Prompts
@@ -37,6 +38,7 @@ from familiar_kernel.sandbox.configuration import Sandbox
 
 PAGE = Path(__file__).with_name("reference.md")
 PACKAGE = Path(familiar_kernel.__file__).parent
+NB_COMMANDS = ("", "open", "exec")
 SUBCOMMANDS = ("", "demo", "login", "logout", "doctor", "install", "rehearse", "sandbox")
 
 TEMPLATE = """\
@@ -125,6 +127,10 @@ at them, or sets or clears them for a rehearsal.
 ## The familiar command
 
 @terminal@
+
+## The nb command
+
+@notebooks@
 """
 
 FIELDS = {
@@ -239,19 +245,23 @@ def reference() -> str:
         "terminal": "\n\n".join(
             f"### familiar {name}".rstrip() + "\n\n" + _block(help_of(name)) for name in SUBCOMMANDS
         ),
+        "notebooks": "\n\n".join(
+            f"### nb {name}".rstrip() + "\n\n" + _block(help_of(name, nb.main))
+            for name in NB_COMMANDS
+        ),
     }
     return re.sub(r"@(\w+)@", lambda mark: parts[mark[1]], TEMPLATE)
 
 
-def help_of(subcommand: str) -> str:
-    """Return what ``familiar SUBCOMMAND --help`` prints in a terminal of 80 columns."""
+def help_of(subcommand: str, main: Callable[[list[str]], int] = cli.main) -> str:
+    """Return what a command's ``--help`` prints in a terminal of 80 columns."""
     printed = io.StringIO()
     with (
         mock.patch.dict(os.environ, {"COLUMNS": "80", "NO_COLOR": "1"}),
         contextlib.redirect_stdout(printed),
         contextlib.suppress(SystemExit),
     ):
-        cli.main([*subcommand.split(), "--help"])
+        main([*subcommand.split(), "--help"])
     return printed.getvalue().replace(sys.executable, "/path/to/this/python").strip("\n")
 
 
