@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .bench import Bench
@@ -46,6 +46,15 @@ def measure(bench: Bench) -> Iterator[Row]:
     def nb(*words: str) -> float:
         return typed(str(_BIN / "nb"), *words)
 
+    try:
+        yield from _measured(bench, folder, typed, nb)
+    finally:
+        nb("shutdown", "--all")
+
+
+def _measured(
+    bench: Bench, folder: Path, typed: Callable[..., float], nb: Callable[..., float]
+) -> Iterator[Row]:
     original = _notebook(folder / "original.ipynb")
     rounds = bench.effort.of(full=10, quick=3, smoke=1)
     bench.say(f"{CELLS} cells, {rounds} times with each")
@@ -83,10 +92,7 @@ def measure(bench: Bench) -> Iterator[Row]:
     runs = bench.effort.of(full=30, quick=8, smoke=1)
     bench.say(f"nb run, {runs} times")
     nb("open", original.name, "--kernel", KERNEL)
-    try:
-        took = [nb("run", "6 * 7") for _ in range(runs)]
-    finally:
-        nb("shutdown")
+    took = [nb("run", "6 * 7") for _ in range(runs)]
     target = Target(250.0, absolute=True)
     bare = [typed(sys.executable, "-c", "import zmq, jupyter_client.session") for _ in range(runs)]
     yield _row(
