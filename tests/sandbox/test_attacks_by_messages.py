@@ -20,6 +20,7 @@ from sandbox import attacks
 from sandbox.attacks import cell, listening, until
 from sandbox.podman import Podman
 
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 pytestmark = [pytest.mark.kernel, pytest.mark.cli]
 
 
@@ -371,20 +372,27 @@ def _filled(text: str, facts: dict[str, str]) -> str:
     return text
 
 
-def test_garbage_for_claudes_tools_ends_the_turn_well(attacked: Kernel) -> None:
+GARBAGE = ("{'a': [1]}", "'x' * 10**6", "[None, 7]", "None", "{'mimeType': 'text/html', 'data': 3}")
+
+
+def test_garbage_for_claudes_tools_ends_the_turn_well(whose: Podman, place: Path) -> None:
     """The code in the sandbox answers the tools' calls itself."""
-    attacked.run(
-        "server = get_ipython().kernel.server\nserver_answer = type(server)._answer\n"
-        "def garbage(self, call, value=None, error=None):\n"
-        "    self._bridge.send({'type': 'result', 'call': call['call'], 'value': {'a': [1]},\n"
-        "                       'error': []})\n"
-        "type(server)._answer = garbage"
-    )
-    try:
-        assert attacked.run("%claude hello", timeout=30).status in ("ok", "error")
-    finally:
-        attacked.run("type(server)._answer = server_answer")
-    serves(attacked)
+    with attacks.sandboxed(whose, place, script=SCRIPTS / "tools.yaml") as kernel:
+        kernel.run(
+            "x = 1\nserver = get_ipython().kernel.server\nserver_answer = type(server)._answer\n"
+            "def garbage(self, call, value=None, error=None):\n"
+            "    self._bridge.send({'type': 'result', 'call': call['call'], 'value': made,\n"
+            "                       'error': []})"
+        )
+        for made in GARBAGE:
+            kernel.run(f"made = {made}\ntype(server)._answer = garbage")
+            for prompt in ("list *", "describe x", "look at x", "read the cells"):
+                ran = kernel.run(f"%claude {prompt}", timeout=30)
+                assert ran.status == "ok", (made, prompt, ran.error)
+                assert "It said" in ran.text() or "It failed" in ran.text(), (made, prompt)
+                assert len(ran.text()) < 100_000
+            kernel.run("type(server)._answer = server_answer")
+        assert "x: int = 1" in kernel.run("%claude list x").text()
 
 
 # -- signals ---------------------------------------------------------------------------------------
