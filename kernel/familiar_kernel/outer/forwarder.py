@@ -33,6 +33,7 @@ from familiar_kernel.sandbox.forward import (
     pieces,
     read,
     reply_to,
+    sound_header,
     taken_apart,
     written,
 )
@@ -172,10 +173,15 @@ class Forwarder:
             left = [r for r in self._requests.values() if r.id not in held]
             for request in left:
                 del self._requests[request.id]
-        self.stdin.forget_inner()
+        self.stdin.forget_questions()
         if channels is not None:
             channels.close()
         return left
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests go to the inner kernel at once."""
+        return self._is_open
 
     def take_held(self) -> list[Request]:
         """Return the requests that are held, and hold them no more."""
@@ -253,6 +259,17 @@ class Forwarder:
             self.to_inner(channel, request.identities, request.body)
         return True
 
+    def await_reply(self, request: Request) -> None:
+        """Send a request on the control channel whose reply is passed on."""
+        with self._lock:
+            self._requests[request.id] = request
+            self.to_inner("control", request.identities, request.body)
+
+    def forget(self, request: Request) -> bool:
+        """Wait no longer for a reply; return whether it had not come."""
+        with self._lock:
+            return self._requests.pop(request.id, None) is request
+
     def to_inner(self, channel: str, identities: list[bytes], body: Body) -> None:
         """Send a message to the inner kernel, signed with its key; lost where there is none."""
         channels = self._channels
@@ -272,6 +289,11 @@ class Forwarder:
         try:
             _, body = taken_apart(frames)
             header, parent = read(body.header), read(body.parent)
+            body = body._replace(
+                header=sound_header(header),
+                parent=self.parent(parent),
+                metadata=written(read(body.metadata)),
+            )
         except ValueError:
             log.warning("the sandbox sent no message as a reply")
             return
@@ -280,6 +302,7 @@ class Forwarder:
             if request is None or kind_of(header) != reply_to(request.kind):
                 return  # nobody has asked
             del self._requests[request.id]
+        self.stdin.forget_request(request.id)
         out = self._looked_at(kind_of(header), body)
         if out is not None:
             self.answer(request, out)
@@ -334,6 +357,11 @@ class Forwarder:
                 self._welcome = True
                 self._release()
                 return
+            body = body._replace(
+                header=sound_header(header),
+                parent=self.parent(read(body.parent)),
+                metadata=written(read(body.metadata)),
+            )
             out = self._output(kind, body)
         except (ValueError, TypeError, OverflowError):
             log.warning("the sandbox sent an output that cannot be read", exc_info=True)
@@ -342,6 +370,14 @@ class Forwarder:
             with self._kernel.outlet.passing_on():
                 for piece in pieces(out) if kind == "stream" else (out,):
                     self.publish(kind, piece)
+
+    def parent(self, header: dict[str, Any]) -> bytes:
+        """Return the header of the request that a message of the sandbox answers: the client's own
+        where it still waits. What begins with nothing stays so."""
+        if not header:
+            return b"{}"
+        request = self.request(id_of(header))
+        return request.body.header if request is not None else sound_header(header)
 
     def publish(self, kind: str, body: Body) -> None:
         """Send an output to all clients."""
@@ -353,7 +389,6 @@ class Forwarder:
 
         if kind not in policy.RELAYED:
             return None
-        read(body.parent), read(body.metadata)
         if kind == "stream" and is_plain_stream(body.content):
             return body if not body.buffers else body._replace(buffers=())
         content = read(body.content)

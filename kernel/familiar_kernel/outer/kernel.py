@@ -28,6 +28,7 @@ from familiar_kernel.sandbox.spec import SOCKETS, WORKSPACE
 from .asks import Asks
 from .forwarder import Forwarder, Request
 from .outlet import Outlet
+from .watch import WHY, Watch
 
 if TYPE_CHECKING:
     from familiar_kernel.namespace.place import Place
@@ -39,9 +40,15 @@ FRESH = (
     "The sandbox in which the person's code runs has ended: {why}. A fresh one has started: the "
     "variables, imports and files in /tmp of before are gone."
 )
+INTERRUPT_TIMEOUT = 1.0
+"""Seconds in which an inner kernel that is alive has taken an interrupt."""
 SWEEP_DELAY = 2.0
 """Seconds from serving to the sweep: a first cell is served before it."""
 ENDED = "The sandbox has ended: {why}. A fresh one starts, without your variables: run cells again."
+AWAY = (
+    "The sandbox ended while nothing ran: {why}. This is a fresh one, without your variables: run"
+    " cells again."
+)
 NO_CODE = "the outer kernel of a sandbox runs no code"
 
 
@@ -62,6 +69,9 @@ class SandboxedKernel(FamiliarKernel):
     sandbox = Instance(Settings)
     prompts_class = OuterPrompts
     box: Sandbox | None = None
+    _watch: Watch | None = None
+    _news = ""
+    """What the next cell is to say first."""
     sandbox_fault = ""
     """Why there is no sandbox, a sentence; empty where there is one, or one is being started."""
     workspace_fault = ""
@@ -108,6 +118,8 @@ class SandboxedKernel(FamiliarKernel):
         """End the sandbox, let the familiar go, then shut down as any kernel."""
         with self._box_lock:
             box, self.box = self.box, None
+        if self._watch is not None:
+            self._watch.end()
         self.forwarder.disconnect()
         if box is not None:
             box.close()
@@ -126,8 +138,7 @@ class SandboxedKernel(FamiliarKernel):
                     self._from_inside(told)
 
             def ended(why: str) -> None:
-                if box is self.box:
-                    self._box_ended(why)
+                self._box_ended(box, why)
 
             start = {
                 "sockets": SOCKETS,
@@ -139,6 +150,12 @@ class SandboxedKernel(FamiliarKernel):
                 "commands": [(command.name, command.help) for command in commands.COMMANDS],
             }
             box.serve(start, message, ended)
+            self._watch_memory(box)
+
+    def _watch_memory(self, box: Sandbox) -> None:
+        if self._watch is not None:
+            self._watch.end()
+        self._watch = Watch(lambda: box.end(WHY))
 
     def _new_box(self) -> Sandbox:
         """Return a container that starts, or has been started early."""
@@ -176,15 +193,19 @@ class SandboxedKernel(FamiliarKernel):
         box.send(message)
         return True
 
-    def _box_ended(self, why: str) -> None:
+    def _box_ended(self, box: Sandbox, why: str) -> None:
         """The sandbox could not start, or has ended by itself. Called in a thread of its own."""
         with self._box_lock:
+            if box is not self.box:
+                return  # it was replaced meanwhile
             was_ready = self.forwarder.is_ready
             self.box = None
             left = self.forwarder.disconnect()
             self.asks.end()
             if was_ready:
                 self._fail(left, "SandboxEnded", ENDED.format(why=why))
+                if not any(request.kind == "execute_request" for request in left):
+                    self._news = AWAY.format(why=why)
                 self.shell.familiar.notes.append(FRESH.format(why=why))
                 if not self.familiar.closed:
                     self._start_box()
@@ -275,6 +296,9 @@ class SandboxedKernel(FamiliarKernel):
             self._to_inner(request)
 
     def _to_inner(self, request: Request) -> None:
+        if self._news and request.kind == "execute_request" and not request.content.get("silent"):
+            news, self._news = self._news, ""
+            self._publish(request, "stream", {"name": "stderr", "text": f"{news}\n"})
         if self.sandbox_fault and not self._revive(request):
             self._fail([request], "SandboxError", self.sandbox_fault)
         elif not self.forwarder.pass_on(request):
@@ -299,13 +323,28 @@ class SandboxedKernel(FamiliarKernel):
         if request.kind == "shutdown_request":
             await super().process_control(msg)
         elif request.kind == "interrupt_request":
-            self.asks.stop_outside_main_thread()
-            self.forwarder.to_inner("control", request.identities, request.body)
-            self._reply(request, {"status": "ok"})
+            self._interrupt(request)
         elif self.sandbox_fault:
             self._fail([request], "SandboxError", self.sandbox_fault)
         elif not self.forwarder.pass_on(request):
             self.log.error("UNKNOWN CONTROL MESSAGE TYPE: %r", request.kind)
+
+    def _interrupt(self, request: Request) -> None:
+        """Stop what runs, and what waits for a sandbox that starts. It is answered once the inner
+        kernel has taken it: so that it does not reach the next cell."""
+        self.asks.stop_outside_main_thread()
+        self.forwarder.stdin.forget_questions()
+        if not self.forwarder.is_open:
+            self._fail(self.forwarder.take_held(), "KeyboardInterrupt", "")
+            self._reply(request, {"status": "ok"})
+            return
+        self.forwarder.await_reply(request)
+
+        def late() -> None:
+            if self.forwarder.forget(request):
+                self._reply(request, {"status": "ok"})
+
+        self.control_thread.io_loop.call_later(INTERRUPT_TIMEOUT, late)
 
     def _in_a_thread(self, work: Any, request: Request) -> None:
         threading.Thread(target=work, args=(request,), name="sandbox-tab", daemon=True).start()

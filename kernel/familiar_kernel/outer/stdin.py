@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zmq.eventloop.zmqstream import ZMQStream
 
-from familiar_kernel.sandbox.forward import Body, id_of, kind_of, read, taken_apart, written
+from familiar_kernel.sandbox.forward import (
+    Body,
+    id_of,
+    kind_of,
+    read,
+    sound_header,
+    taken_apart,
+    written,
+)
 
 if TYPE_CHECKING:
     from .forwarder import Forwarder
@@ -22,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LABEL = "[sandbox] "
+LONGEST_PROMPT = 10_000
+"""Characters of a question of the sandbox."""
 _POLL = 0.1
 
 
@@ -34,9 +46,12 @@ class Stdin:
         self._loop = kernel.control_thread.io_loop
         self._stream: ZMQStream | None = None
         self._lock = threading.Lock()
-        self._waiting: list[tuple[str, Future[str] | None]] = []
-        """What has been asked and not answered, oldest first: the request's id, and whose it is;
-        None stands for the sandbox."""
+        self._waiting: list[_Asked] = []
+        """What has been asked and not answered, oldest first."""
+        self._held: list[tuple[list[bytes], Body, _Asked]] = []
+        """Questions of the sandbox that wait until one of ours is answered."""
+        self._doubtful = False
+        """Whether the next answer that does not say what it is for may be for another question."""
 
     def open(self) -> None:
         """Begin to take answers."""
@@ -77,13 +92,35 @@ class Stdin:
         session = self._kernel.session
         assert session is not None
         message = session.msg("input_request", content, parent)
+
+        def again() -> None:
+            session.send(self._stream, message, ident=identity)
+
         with self._lock:
-            self._waiting.append((message["msg_id"], answer))
-        session.send(self._stream, message, ident=identity)
+            # What is typed now may be meant for a question of the sandbox that stands there, too.
+            kept = [one for one in self._waiting if one.answer is not None]
+            self._doubtful |= len(kept) < len(self._waiting)
+            self._waiting = [
+                *kept,
+                _Asked(message["msg_id"], id_of(parent["header"]), answer, again),
+            ]
+        again()
 
     def _forget(self, answer: Future[str]) -> None:
         with self._lock:
-            self._waiting = [one for one in self._waiting if one[1] is not answer]
+            self._waiting = [one for one in self._waiting if one.answer is not answer]
+        self._loop.add_callback(self._release)
+
+    def _release(self) -> None:
+        """Pass on what the sandbox has asked meanwhile, once no question of ours stands there."""
+        with self._lock:
+            if any(one.answer is not None for one in self._waiting):
+                return
+            self._doubtful = False
+            held, self._held = self._held, []
+            self._waiting += [asked for _, _, asked in held]
+        for identities, body, _ in held:
+            self._to_client(identities, body)
 
     # -- the sandbox's --
 
@@ -92,6 +129,7 @@ class Stdin:
         try:
             _, body = taken_apart(frames)
             header, parent, content = read(body.header), read(body.parent), read(body.content)
+            sound = sound_header(header)
         except ValueError:
             log.warning("the sandbox sent no message on stdin")
             return
@@ -99,19 +137,36 @@ class Stdin:
         if kind_of(header) != "input_request" or request is None or not request.allow_stdin:
             return
         asked = {
-            "prompt": LABEL + str(content.get("prompt", "")),
+            "prompt": (LABEL + str(content.get("prompt", "")))[:LONGEST_PROMPT],
             "password": content.get("password") is True,
         }
+        out = Body(sound, request.body.header, b"{}", written(asked))
+        one = _Asked(id_of(header), request.id, None, _nothing)
         with self._lock:
-            self._waiting.append((id_of(header), None))
-        out = Body(body.header, body.parent, b"{}", written(asked))
-        assert self._stream is not None
-        self._stream.send_multipart(self._forwarder.signed(request.identities, out))
+            # One for each request: its code waits for the answer.
+            self._waiting = [w for w in self._waiting if w.answer or w.request != request.id]
+            self._held = [h for h in self._held if h[2].request != request.id]
+            if any(w.answer is not None for w in self._waiting):
+                self._held.append((request.identities, out, one))
+                return
+            self._waiting.append(one)
+        self._to_client(request.identities, out)
 
-    def forget_inner(self) -> None:
-        """Forget what the sandbox has asked: it has ended."""
+    def _to_client(self, identities: list[bytes], body: Body) -> None:
+        assert self._stream is not None
+        self._stream.send_multipart(self._forwarder.signed(identities, body))
+
+    def forget_request(self, request: str) -> None:
+        """Forget what the code of a request has asked: it has been answered."""
         with self._lock:
-            self._waiting = [one for one in self._waiting if one[1] is not None]
+            self._waiting = [w for w in self._waiting if w.answer or w.request != request]
+            self._held = [h for h in self._held if h[2].request != request]
+
+    def forget_questions(self) -> None:
+        """Forget what the sandbox has asked: it was interrupted, or has ended."""
+        with self._lock:
+            self._waiting = [one for one in self._waiting if one.answer is not None]
+            self._held.clear()
 
     # -- answers --
 
@@ -127,28 +182,55 @@ class Stdin:
             return
         if message["msg_type"] != "input_reply":
             return
-        whose = message["parent_header"].get("msg_id")
+        whose = str(message["parent_header"].get("msg_id") or "")
         with self._lock:
-            if not self._waiting:
+            chosen = _meant(self._waiting, whose)
+            if chosen is None:
                 return  # a stale answer
-            chosen = _asked(self._waiting, str(whose or ""))
+            if not whose and self._doubtful:
+                self._doubtful = False
+                chosen.again()
+                return
             self._waiting.remove(chosen)
-        answer = chosen[1]
-        if answer is None:
+        if chosen.answer is None:
             self._forwarder.to_inner("stdin", identities, body)
-        elif not answer.done():
-            answer.set_result(str(message["content"].get("value", "")))
+            return
+        if not chosen.answer.done():
+            chosen.answer.set_result(str(message["content"].get("value", "")))
+        self._release()
 
 
-_Asked = tuple[str, Future[str] | None]
+@dataclass(eq=False)
+class _Asked:
+    """A question that is open.
 
-
-def _asked(waiting: list[_Asked], whose: str) -> _Asked:
-    """Return which of the questions an answer is for. Pure.
-
-    Some front ends do not say. Then it is never one of ours while one of the sandbox's is open: the
-    person may have meant that one, and a yes must not become another question's.
+    Attributes:
+        id: the message's.
+        request: the request's that it belongs to.
+        answer: gets the answer, where it is ours; None stands for the sandbox.
+        again: asks it once more.
     """
-    named = [one for one in waiting if one[0] == whose]
-    of_sandbox = [one for one in waiting if one[1] is None]
-    return (named or of_sandbox or waiting)[-1]
+
+    id: str
+    request: str
+    answer: Future[str] | None
+    again: Callable[[], None]
+
+
+def _nothing() -> None:
+    """Ask nothing: the sandbox asks by itself."""
+
+
+def _meant(waiting: list[_Asked], whose: str) -> _Asked | None:
+    """Return which of the questions an answer is for, or None where it is for none. Pure.
+
+    Args:
+        waiting: the open ones, those of one kind where the answer does not say.
+        whose: what the answer says: the question's id, or its request's, or nothing.
+    """
+    if not whose:
+        return waiting[-1] if waiting else None
+    named = [one for one in waiting if whose == one.id] or [
+        one for one in waiting if whose == one.request
+    ]
+    return named[-1] if named else None

@@ -134,6 +134,10 @@ class Sandbox:
         """Whether :meth:`close` was called."""
         return self._closed
 
+    def end(self, why: str) -> None:
+        """End it, and tell so, as if it had ended by itself."""
+        self._ended(why)
+
     def memory(self) -> tuple[int, bool] | None:
         """Return how many bytes of memory it uses, and whether that is limited; None where the
         runtime does not tell."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 DELIMITER = b"<IDS|MSG>"
@@ -57,6 +58,10 @@ CONTROL_TO_INNER = frozenset(
 PIECE = 64 << 10
 """Bytes of a stream message that is passed on; 1,000 may wait for a client that does not read."""
 _STREAM = re.compile(rb'\{"name": ?"(?:stdout|stderr)", ?"text": ?"')
+PROTOCOL = "5.4"
+_WORD = re.compile(r"(?!\d{4}-\d\d?-\d\d?T)[A-Za-z0-9_.:-]{1,200}")
+_VERSION = re.compile(r"\d{1,3}(?:\.\d{1,3}){1,2}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)?")
 _PLAIN_STREAM = re.compile(
     _STREAM.pattern
     + rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"\}'
@@ -163,7 +168,8 @@ def read(part: bytes) -> dict[str, Any]:
         ValueError: it is none.
     """
     try:
-        value = json.loads(part, parse_constant=_refused)
+        # Of bytes Python would also take what is UTF-16, which others do not.
+        value = json.loads(part.decode("utf-8"), parse_constant=_refused)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict):
@@ -178,6 +184,45 @@ def _refused(name: str) -> None:
         ValueError: always.
     """
     raise ValueError(f"{name} is no number in JSON")
+
+
+def sound_header(header: dict[str, Any]) -> bytes:
+    """Return a header anew, with what the protocol knows and in the form that any client can read:
+    jupyter_client takes every text that looks like a date for one, and fails on a wrong one.
+
+    Raises:
+        ValueError: it has no id or no type.
+    """
+    made = {name: _word(header.get(name)) for name in ("msg_id", "msg_type")}
+    if not all(made.values()):
+        raise ValueError("it has no id or no type")
+    made |= {name: _word(header.get(name)) for name in ("session", "username")}
+    if (shell := _word(header.get("subshell_id"))) and "subshell_id" in header:
+        made["subshell_id"] = shell
+    version, date = header.get("version"), header.get("date")
+    known = isinstance(version, str) and _VERSION.fullmatch(version)
+    made["version"] = str(version) if known else PROTOCOL
+    made["date"] = date if isinstance(date, str) and _is_date(date) else _now()
+    return written(made)
+
+
+def _word(value: Any) -> str:
+    """Return a name or an id, or nothing where it is none."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else ""
+
+
+def _is_date(text: str) -> bool:
+    if not _DATE.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def written(value: dict[str, Any]) -> bytes:
