@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .faults import IMAGE, Case, SandboxFault
+from .labels import PREFIX
 from .runtime import DEFAULT, Runtime
 
 if TYPE_CHECKING:
@@ -122,7 +124,10 @@ def parser() -> argparse.ArgumentParser:
     doctor = command("doctor", "check this machine, and say what to do", _DOCTOR)
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
     doctor.add_argument(
-        "--image", default=IMAGE, metavar="NAME", help=f"the image to start (default: {IMAGE})"
+        "--image",
+        default=os.environ.get(f"{PREFIX}IMAGE") or IMAGE,
+        metavar="NAME",
+        help=f"the image to start (default: {PREFIX}IMAGE, or {IMAGE})",
     )
     doctor.set_defaults(run=_doctor)
     return made

@@ -49,7 +49,8 @@ class Case(NamedTuple):
     def doctor(self) -> str:
         """The command that looks further."""
         option = "" if self.runtime == "podman" else f" --runtime {self.runtime}"
-        return f"familiar sandbox doctor{option}"
+        image = "" if self.image == IMAGE else f" --image {self.image}"
+        return f"familiar sandbox doctor{option}{image}"
 
 
 SUBIDS = (

@@ -172,8 +172,9 @@ def how_to_install(kind: Kind) -> str:
     """Return what to type where a runtime is missing."""
     return {
         "podman": "install it: sudo apt install podman uidmap slirp4netns (Fedora: sudo dnf"
-        " install podman), or choose another with --runtime.",
-        "podman-hpc": "load it (module load podman-hpc), or choose another with --runtime.",
-        "docker": "install it: sudo apt install docker.io docker-buildx, or choose another with"
-        " --runtime.",
+        " install podman), or choose another (--runtime, Sandbox.runtime).",
+        "podman-hpc": "load it (module load podman-hpc), or choose another (--runtime,"
+        " Sandbox.runtime).",
+        "docker": "install it: sudo apt install docker.io docker-buildx, or choose another"
+        " (--runtime, Sandbox.runtime).",
     }[kind]
