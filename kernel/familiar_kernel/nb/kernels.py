@@ -310,13 +310,20 @@ def interrupt(store: Store) -> None:
         KernelFault: there is none.
     """
     state = required(store)
-    if state.get("interrupt") != "message":
-        os.kill(int(state["pid"]), signal.SIGINT)
-        return
     with connected(store) as client:
-        client.control_channel.send(client.session.msg("interrupt_request", {}))
-        if not client.control_channel.socket.poll(int(ANSWER_TIMEOUT * 1000)):
+        answers = stop(client, state)
+        if answers and not client.control_channel.socket.poll(int(ANSWER_TIMEOUT * 1000)):
             raise KernelFault("The kernel does not take the interrupt; nb restart ends it.")
+
+
+def stop(client: BlockingKernelClient, state: Mapping[str, Any]) -> bool:
+    """Stop what a kernel runs, in the way that its kernelspec names; return whether it answers."""
+    if state.get("interrupt") == "message":
+        client.control_channel.send(client.session.msg("interrupt_request", {}))
+        return True
+    if process := process_of(state):
+        process.send_signal(signal.SIGINT)
+    return False
 
 
 def end(store: Store, *, now: bool = False) -> bool:

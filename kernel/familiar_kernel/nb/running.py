@@ -178,11 +178,7 @@ class Runner:
         return ran
 
     def _interrupt(self) -> None:
-        if self._state.get("interrupt") == "message":
-            message = self._client.session.msg("interrupt_request", {})
-            self._client.control_channel.send(message)
-        elif process := kernels.process_of(self._state):
-            process.send_signal(2)
+        kernels.stop(self._client, self._state)
 
     def _messages(
         self, socket: zmq.Socket[bytes], ready: dict[Any, int], ran: Ran

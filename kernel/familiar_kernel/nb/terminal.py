@@ -180,11 +180,16 @@ class Screen(Listener):
         if self._answer is not None and stream is self._out:
             self.done()
         if stream is not self._out:
-            self._end_line() if stream.isatty() and self._out.isatty() else None
+            self._part(stream)
         stream.write(text)
         stream.flush()
         if stream is self._out:
             self._begun_line = not text.endswith("\n")
+
+    def _part(self, stream: TextIO) -> None:
+        """End a line that was begun, where another stream goes to the same terminal."""
+        if stream.isatty() and self._out.isatty():
+            self._end_line()
 
     def _end_line(self) -> None:
         if self._begun_line:
@@ -193,7 +198,7 @@ class Screen(Listener):
 
     def _say(self, line: str) -> None:
         self._out.flush()
-        self._end_line() if self._out.isatty() else None
+        self._part(self._err)
         self._err.write(f"nb: {line}\n")
         self._err.flush()
 
