@@ -193,9 +193,12 @@ class Kernel:
         requests.send(message)
         while True:
             reply = requests.get_msg(timeout=CELL_TIMEOUT)
-            if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
+            answered = str(reply["parent_header"].get("msg_id"))
+            if answered == message["header"]["msg_id"]:
                 told: dict[str, Any] = reply["content"]
                 return told
+            if channel == "shell":  # a cell's, which its own collect returns
+                self._replies[answered] = reply
 
     def debug(self, command: str, **arguments: Any) -> dict[str, Any]:
         """Send a request of the debug adapter protocol, as JupyterLab's debugger does."""

@@ -82,9 +82,11 @@ ENDS = {
 def test_a_python_that_ends_is_told_with_its_reason(start: Start) -> None:
     kernel = start()
     for name, (code, why) in ENDS.items():
-        kernel.run("kept = 1")
+        count = kernel.run("kept = 1").reply["content"]["execution_count"]
         ran = fails(kernel, kernel.execute(code), NOTICED + 1)
         assert why in ran.told, (name, ran.told)
+        # Whether or not it could still say so: a front end takes a cell without one for not run.
+        assert ran.reply["content"]["execution_count"] == count + 1, name
         goes_on(kernel)
 
 

@@ -110,6 +110,8 @@ class Forwarder:
         self._channels: Channels | None = None
         self._inner = Session(key=b"-")
         self._ready = self._welcome = self._is_open = False
+        self.count = 0
+        """The number of the latest cell of the inner kernel that is there, or was."""
         self._answers: deque[tuple[dict[str, Any], dict[str, Any]]] = deque(maxlen=ANSWERS)
         self.marks = Marks()
         self.stdin = Stdin(kernel, self)
@@ -138,6 +140,7 @@ class Forwarder:
         with self._lock:
             self._inner = Session(key=key.encode())
             self._ready = self._welcome = self._is_open = False
+            self.count = 0
             self.marks = marks = Marks()
             self._channels = Channels(
                 folder,
@@ -400,7 +403,7 @@ class Forwarder:
         if safe is None:
             return None
         if kind == "execute_input" and (request := self.request(id_of(read(body.parent)))):
-            request.count = safe["execution_count"] or 0
+            request.count = self.count = safe["execution_count"] or 0
         if safe != content:
             body = body._replace(content=written(safe))
         if body.buffers and not kind.startswith("comm_"):

@@ -247,6 +247,7 @@ class SandboxedKernel(FamiliarKernel):
 
         error = {"ename": name, "evalue": told, "traceback": wrapped(told)}
         failed: set[Any] = set()
+        expected = self.forwarder.count + 1
         for request in requests:
             shell = request.header.get("subshell_id")
             if request.kind == "execute_request" and shell in failed:
@@ -255,7 +256,10 @@ class SandboxedKernel(FamiliarKernel):
             if request.kind == "execute_request":
                 failed.add(shell)
                 self._publish(request, "error", error)
-                fields = {"execution_count": request.count, "user_expressions": {}, "payload": []}
+                # It may have ended before it could say the cell's number, and without one a front
+                # end takes the cell for one that has not run.
+                count = request.count or expected
+                fields = {"execution_count": count, "user_expressions": {}, "payload": []}
                 self._reply(request, {"status": "error", **error, **fields})
             elif request.kind == "kernel_info_request":
                 self._reply(request, self.kernel_info)
