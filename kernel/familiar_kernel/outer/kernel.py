@@ -303,18 +303,17 @@ class SandboxedKernel(FamiliarKernel):
         if self._news and request.kind == "execute_request" and not request.content.get("silent"):
             news, self._news = self._news, ""
             self._publish(request, "stream", {"name": "stderr", "text": f"{news}\n"})
-        if self.sandbox_fault and not self._revive(request):
-            self._fail([request], "SandboxError", self.sandbox_fault)
-        elif not self.forwarder.pass_on(request):
-            self.log.warning("Unknown message type: %r", request.kind)
+        with self._box_lock:  # a request must not be held for a sandbox that has just failed
+            if self.sandbox_fault and not self._revive(request):
+                self._fail([request], "SandboxError", self.sandbox_fault)
+            elif not self.forwarder.pass_on(request):
+                self.log.warning("Unknown message type: %r", request.kind)
 
     def _revive(self, request: Request) -> bool:
         """Try once more to start a sandbox, for a cell."""
         if request.kind != "execute_request" or request.content.get("silent"):
             return False
-        with self._box_lock:
-            if self.sandbox_fault:
-                self._start_box()
+        self._start_box()
         return True
 
     async def process_control(self, msg: Any) -> None:
@@ -328,10 +327,12 @@ class SandboxedKernel(FamiliarKernel):
             await super().process_control(msg)
         elif request.kind == "interrupt_request":
             self._interrupt(request)
-        elif self.sandbox_fault:
-            self._fail([request], "SandboxError", self.sandbox_fault)
-        elif not self.forwarder.pass_on(request):
-            self.log.error("UNKNOWN CONTROL MESSAGE TYPE: %r", request.kind)
+        else:
+            with self._box_lock:
+                if self.sandbox_fault:
+                    self._fail([request], "SandboxError", self.sandbox_fault)
+                elif not self.forwarder.pass_on(request):
+                    self.log.error("UNKNOWN CONTROL MESSAGE TYPE: %r", request.kind)
 
     def _interrupt(self, request: Request) -> None:
         """Stop what runs, and what waits for a sandbox that starts. It is answered once the inner
