@@ -34,6 +34,8 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:Your element with mimetype:UserWarning"),  # of nbconvert
+    # The first of them runs all attacks, four times.
+    pytest.mark.timeout(900),
 ]
 
 HOST, BOXED = "python-claude", "python-claude-sandboxed"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import signal
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +17,13 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from nbformat.sign import NotebookNotary
+from nbformat.v4 import new_output
 
 from endpoint import Endpoint
 from familiar_kernel.nb.terminal import safe
-from nb.conftest import Nb, written
+from familiar_kernel.nb.widgets import models_of
+from nb.conftest import Nb, notebook, written
 
 pytestmark = pytest.mark.kernel
 
@@ -278,6 +284,80 @@ def test_displays_that_are_updated(nb: Nb) -> None:
     assert [o.text for o in shown(path, 1)] == ["a\nb\n"]
 
 
+def test_widgets_keep_their_state(nb: Nb) -> None:
+    code = (
+        "import ipywidgets as w\nslider = w.IntSlider(7)\nslider",
+        "slider.value = 9",
+        "out = w.Output()\ndisplay(out)\nwith out: print('inside')\nprint('outside')",
+    )
+    path = written(nb.folder / "a.ipynb", *code)
+    nb.ok("open", "a.ipynb", *PLAIN)
+    for index in range(3):
+        nb.ok("exec", str(index))
+    made = nbformat.read(path, 4)
+    nbformat.validate(made)
+    models = list(models_of(made.metadata.widgets).values())
+    assert [m["state"]["value"] for m in models if m["model_name"] == "IntSliderModel"] == [9]
+    held = next(m["state"]["outputs"] for m in models if m["model_name"] == "OutputModel")
+    assert [o["text"] for o in held] == ["inside\n"]
+    assert [o.get("text") for o in shown(path, 2)] == [None, "outside\n"]
+    before = len(models)
+    nb.ok("exec", "0")  # what it showed before is forgotten
+    assert len(models_of(nbformat.read(path, 4).metadata.widgets)) == before
+
+
+def test_a_notebook_stays_trusted_or_not(nb: Nb) -> None:
+    nb.variables["JUPYTER_DATA_DIR"] = str(nb.folder / "data")
+    html = "from IPython.display import HTML\nHTML('<script>1</script>')"
+    path = written(nb.folder / "mine.ipynb", html, "2")
+    foreign = nbformat.read(path, 4)
+    foreign.cells[1].outputs = [new_output("display_data", {"text/html": "<script>2</script>"})]
+    foreign.cells[1].metadata.trusted = True
+    nbformat.write(foreign, nb.folder / "foreign.ipynb")
+
+    def trusted(name: str) -> bool:
+        with NotebookNotary(data_dir=nb.variables["JUPYTER_DATA_DIR"]) as notary:
+            return notary.check_signature(nbformat.read(nb.folder / name, 4))
+
+    for name, expected in (("mine.ipynb", True), ("foreign.ipynb", False)):
+        nb.ok("open", name, *PLAIN)
+        nb.ok("exec", "-n", name, "0")
+        assert trusted(name) is expected
+        nb.ok("insert", "-n", name, "end", "3")
+        assert trusted(name) is expected
+    nb.ok("exec", "-n", "foreign.ipynb", "--all")
+    assert not trusted("foreign.ipynb"), "it was somebody else's"
+
+
+def test_every_minor_version_is_run_and_what_is_none_is_refused(nb: Nb) -> None:
+    made = json.loads(nbformat.writes(notebook("# a", "6 * 7")))
+    for cell in made["cells"]:
+        del cell["id"]
+    written(nb.folder / "kernel.ipynb", "0")
+    nb.ok("open", "kernel.ipynb", *PLAIN)
+    for minor in range(5):
+        made["nbformat_minor"] = minor
+        (nb.folder / "kernel.ipynb").write_text(json.dumps(made))
+        nb.ok("exec", "--all")
+        after = json.loads((nb.folder / "kernel.ipynb").read_text())
+        nbformat.validate(after)
+        assert (after["nbformat_minor"], "id" in after["cells"][1]) == (minor, False)
+        assert after["cells"][1]["outputs"][0]["data"] == {"text/plain": ["42"]}
+    for text in ("", "[]", '{"cells": [', '{"nbformat": 3, "worksheets": []}', "\udcff"):
+        wrong = text.encode(errors="surrogateescape")
+        (nb.folder / "kernel.ipynb").write_bytes(wrong)
+        for words in (
+            ("cells",),
+            ("exec", "--all"),
+            ("insert", "end", "1"),
+            ("open", "kernel.ipynb"),
+        ):
+            done = nb(*words)
+            if words[0] != "open":
+                assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+        assert (nb.folder / "kernel.ipynb").read_bytes() == wrong
+
+
 def test_errors_that_are_meant(nb: Nb) -> None:
     path = written(nb.folder / "a.ipynb", "1 / 0", "2", "1 / 0", "4")
     made = nbformat.read(path, 4)
@@ -332,6 +412,7 @@ def test_nothing_of_an_output_acts_on_the_terminal() -> None:
 def on_a_terminal(nb: Nb, *words: str, typed: str = "", **variables: str) -> str:
     """Type a command on a real terminal and return what stood there."""
     mine, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 800, 480))
     process = subprocess.Popen(
         [*nb.command, *words], cwd=nb.folder, stdin=its, stdout=its, stderr=its,
         env={**nb.variables, "TERM": "xterm-256color", "COLUMNS": "80", **variables},
@@ -362,6 +443,28 @@ def test_on_a_terminal_there_are_colours_and_questions(nb: Nb) -> None:
     assert "StdinNotImplementedError" in nb("exec", "1").stderr
 
 
+def test_pictures_are_shown_where_the_terminal_can(nb: Nb) -> None:
+    written(
+        nb.folder / "a.ipynb",
+        "from PIL import Image\nImage.new('RGB', (80, 60), 'red')",
+        PLOT.replace("iVBOR", "iVBOX"),
+    )
+    nb.ok("open", "a.ipynb", *PLAIN)
+    told = "[image/png: .nb/a.ipynb/pictures/"
+    # The terminal's answer to the question what it is: 4 stands for Sixel.
+    can, cannot = "\x1b[?62;4;6c", "\x1b[?62;6c"
+    with_sixel = on_a_terminal(nb, "exec", "0", typed=can)
+    assert "\x1bP" in with_sixel
+    assert told in with_sixel
+    without = on_a_terminal(nb, "exec", "0", typed=cannot)
+    assert "\x1bP" not in without
+    assert told in without
+    broken = on_a_terminal(nb, "exec", "1", typed=can)
+    assert ("\x1bP" in broken, "Traceback" in broken, told in broken) == (False, False, True)
+    assert "\x1b[c" not in on_a_terminal(nb, "exec", "0", TERM="dumb")
+    assert "\x1b" not in nb.ok("exec", "0")
+
+
 # -- the familiar ----------------------------------------------------------------------------------
 
 
@@ -384,3 +487,16 @@ def test_the_familiar_is_asked(nb: Nb, endpoint: Endpoint) -> None:
     nb.ok("open", "a.ipynb", *PLAIN)
     done = nb("ask", "hello")
     assert (done.returncode, "has no familiar" in done.stderr) == (2, True)
+
+
+@pytest.mark.cli
+def test_what_claude_may_do_is_asked_where_somebody_is(nb: Nb, endpoint: Endpoint) -> None:
+    nb.variables |= endpoint.environment
+    written(nb.folder / "a.ipynb", "0")
+    nb.ok("open", "a.ipynb", "--kernel", "python-claude")
+    denied = nb.ok("ask", "run", "shelf = 1")
+    assert "Nobody can be asked" in denied, denied
+    assert nb("run", "shelf").returncode == 1
+    allowed = on_a_terminal(nb, "ask", "run", "shelf = 2", typed="y\n")
+    assert "shelf = 2" in allowed, allowed
+    assert nb.ok("run", "shelf") == "2\n"

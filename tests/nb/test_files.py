@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
 from nbformat.v4 import new_output
 
 from familiar_kernel.nb import actions
@@ -133,7 +134,7 @@ def saved(store: Store, index: int, meanwhile: Callable[[Path], None]) -> None:
     """Save what a cell has shown, as it is done at the end of a run; others did this before."""
     document = store.read()
     cell = document.cells[index]
-    kept = Outputs(document)
+    kept = Outputs(document, BlockingKernelClient())
     kept.begin(cell)
     kept._made().cells[index].update(outputs=SHOWN, execution_count=1)
     saver = actions._Saver(store, kept)

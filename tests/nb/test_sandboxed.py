@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from endpoint import Endpoint
 from familiar_kernel.nb.actions import container_name
 from nb.conftest import Nb, written
 from nb.test_cli import until
@@ -53,6 +54,21 @@ def test_a_sandboxed_session(boxed: Nb, podman: Podman) -> None:
     assert fresh not in ("", opened["container"])
     boxed.ok("shutdown")
     assert until(lambda: not podman.exists("container", fresh))
+
+
+@pytest.mark.cli
+def test_the_familiar_of_a_sandbox_is_asked(boxed: Nb, endpoint: Endpoint) -> None:
+    boxed.variables |= endpoint.environment
+    boxed.folder.chmod(0o755)
+    written(boxed.folder / "a.ipynb", "shelf = ['Dune']")
+    boxed.ok("open", "a.ipynb", "--sandboxed")
+    boxed.ok("exec", "0")
+    told = boxed.ok("ask", "list", "shelf")
+    assert "Dune" in told
+    boxed.ok("run", "%claude_permissions bypass")
+    told = boxed.ok("ask", "run", "shelf.append(1)")
+    assert "failed" not in told, told
+    assert boxed.ok("run", "len(shelf)") == "2\n"
 
 
 def test_workspace_mode_is_for_a_sandbox(boxed: Nb) -> None:

@@ -185,6 +185,8 @@ def test_no_header_makes_a_client_fail(asking: Kernel) -> None:
 def test_stop_while_a_sandbox_starts_stops_what_waits(asking: Kernel, after: float) -> None:
     asking.run("%sandbox_restart")
     requests = [asking.execute("import time; time.sleep(20)"), asking.execute("1")]
+    # The outer kernel answers this itself, behind the cells: so it has them before the Stop.
+    asking.request("complete_request", code="%claude --m", cursor_pos=11)
     time.sleep(after)
     asking.interrupt()
     assert asking.collect(requests[0], timeout=10).status == "error"

@@ -992,11 +992,12 @@ def best(action: Callable[[], object], times: int) -> float:
 def test_honest_outputs_are_not_held_up() -> None:
     table = pd.DataFrame({f"c{n}": range(1000) for n in range(10)}).to_html()
     assert len(table) > 150_000
-    assert best(lambda: safe_html(table), 7) < 0.05
+    # Ten times what it takes on a quiet machine.
+    assert best(lambda: safe_html(table), 7) < 0.3
     plain = {"text/plain": "x" * 80}
-    assert best(lambda: safe_bundle(plain, {}, DEFAULT), 500) < 20e-6
+    assert best(lambda: safe_bundle(plain, {}, DEFAULT), 500) < 100e-6
     picture = {"image/png": "A" * 5_000_000}
-    assert best(lambda: safe_bundle(picture, {}, DEFAULT), 3) < 0.05
+    assert best(lambda: safe_bundle(picture, {}, DEFAULT), 3) < 0.3
 
 
 BOMBS = {

@@ -17,11 +17,12 @@ from typing import Any
 
 from familiar_kernel.sandbox.labels import PREFIX
 
-from . import kernels
+from . import kernels, widgets
 from .document import KINDS, Cell, Document, DocumentError
 from .kernels import KernelDied, Look
 from .running import Message, Outputs, Ran, Runner
 from .store import Store, StoreError, known, located, write_whole
+from .trust import Trust
 
 EMPTY = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 WRITE_SHARE = 0.1
@@ -218,7 +219,7 @@ def run_cells(
         with kernels.connected(store) as client:
             runner = Runner(client, state, answer)
             # Not before: two threads must not load jupyter_client at once.
-            outputs = Outputs(document)
+            outputs = Outputs(document, client)
             saver = _Saver(store, outputs)
             try:
                 for number, cell in enumerate(cells, 1):
@@ -237,7 +238,7 @@ def run_cells(
                     if number < len(cells):
                         saver.now_and_then()
             finally:
-                saver.save()
+                saver.save(last=True)
     if results and results[-1].ran.state == "died":
         raise KernelDied(
             f"The kernel has ended while it ran {results[-1].cell.name}. nb restart starts a fresh"
@@ -276,6 +277,7 @@ class _Saver:
     def __init__(self, store: Store, outputs: Outputs) -> None:
         self._store = store
         self._outputs = outputs
+        self._trust = Trust()
         self._took = 0.0
         self._at = time.monotonic()
 
@@ -284,28 +286,35 @@ class _Saver:
         if self._outputs.can_tell and self._took < WRITE_SHARE * (time.monotonic() - self._at):
             self.save()
 
-    def save(self) -> None:
+    def save(self, *, last: bool = False) -> None:
         """Put the outputs of all cells that ran into the notebook as it is now.
+
+        Args:
+            last: whether the run ends so.
 
         Raises:
             Unsaved: some had no place there.
         """
         began = time.monotonic()
         ran = [(cell, *self._outputs.of(cell)) for cell in self._outputs.ran()]
+        models = self._outputs.widgets()
         lost: list[tuple[Cell, list[dict[str, Any]], str]] = []
 
         def placed(now: Document) -> Document:
             lost.clear()
+            self._trust.sees(now)
             made: list[tuple[Cell, dict[str, Any]]] = []
             for cell, outputs, count in ran:
                 try:
                     made.append((_place(now, cell), {"outputs": outputs, "count": count}))
                 except DocumentError as err:
                     lost.append((cell, outputs, str(err)))
-            return now.with_runs(made)
+            return _with_widgets(now.with_runs(made), *models)
 
         try:
-            self._store.change(placed)
+            self._trust.wrote(self._store.change(placed))
+            if last:
+                self._trust.seal()
         except StoreError as err:
             kept = self._keep([(cell, outputs) for cell, outputs, _ in ran])
             raise Unsaved(f"{err} The outputs are in {kept}.") from err
@@ -328,6 +337,16 @@ class _Saver:
         except OSError as err:
             return Path(f"no file either ({err.strerror})")
         return file
+
+
+def _with_widgets(now: Document, made: dict[str, Any], changed: dict[str, Any]) -> Document:
+    """Return a notebook with the state of the widgets that it shows."""
+    if not (made or changed):
+        return now
+    roots = widgets.shown(output for cell in now.cells for output in cell.outputs)
+    old = widgets.models_of(now.metadata.get("widgets"))
+    models = widgets.merged(old, made, changed, roots)
+    return now.with_metadata("widgets", widgets.metadata_of(models)) if models or old else now
 
 
 def _place(now: Document, ran: Cell) -> Cell:
@@ -384,6 +403,20 @@ def prompt(text: str) -> str:
 # -- editing ---------------------------------------------------------------------------------------
 
 
+def _changed(store: Store, edit: Callable[[Document], Document]) -> Document:
+    """Edit a notebook, and return it."""
+    trust = Trust()
+
+    def watched(document: Document) -> Document:
+        trust.sees(document)
+        return edit(document)
+
+    document = store.change(watched)
+    trust.wrote(document)
+    trust.seal()
+    return document
+
+
 def insert(store: Store, index: str, kind: str, source: str) -> Cell:
     """Insert a cell before another one, or at the ``end``; return the new one.
 
@@ -399,7 +432,7 @@ def insert(store: Store, index: str, kind: str, source: str) -> Cell:
         placed[:] = [at]
         return document.inserted(at, kind, source)
 
-    return store.change(edit).cells[placed[0]]
+    return _changed(store, edit).cells[placed[0]]
 
 
 def set_source(store: Store, reference: str, source: str) -> Cell:
@@ -411,7 +444,7 @@ def set_source(store: Store, reference: str, source: str) -> Cell:
         placed[:] = [cell.index]
         return document.with_source(cell, source)
 
-    return store.change(edit).cells[placed[0]]
+    return _changed(store, edit).cells[placed[0]]
 
 
 def delete(store: Store, references: Sequence[str]) -> list[Cell]:
@@ -424,7 +457,7 @@ def delete(store: Store, references: Sequence[str]) -> list[Cell]:
             document = document.deleted(document.cells[cell.index])
         return document
 
-    store.change(edit)
+    _changed(store, edit)
     return gone
 
 
@@ -436,7 +469,7 @@ def move(store: Store, reference: str, index: int) -> Cell:
             raise DocumentError(f"There is no place {index}.")
         return document.moved(document.cell(reference), index)
 
-    return store.change(edit).cells[index]
+    return _changed(store, edit).cells[index]
 
 
 def clear(store: Store, references: Sequence[str]) -> int:
@@ -451,5 +484,5 @@ def clear(store: Store, references: Sequence[str]) -> int:
         nothing: dict[str, Any] = {"outputs": [], "count": None}
         return document.with_runs([(cell, nothing) for cell in cells if cell.kind == "code"])
 
-    store.change(edit)
+    _changed(store, edit)
     return count

@@ -20,6 +20,8 @@ MARK = "familiar"
 UNSETTLED = 3
 """Lines at the end of what grows that may become others yet."""
 _THOUGHTS = re.compile(r"<details\b.*?(?:</details>|\Z)\n*", re.DOTALL)
+_ASIDE = re.compile(r"(<details\b.*?(?:</details>|\Z)|<small>.*?(?:</small>|\Z))", re.DOTALL)
+"""Thoughts, and what the turn took."""
 _HEAD = re.compile(r"\A###### (.*)\n+")
 _ITS_HEAD = "Claude"
 _TAGS = re.compile(r"</?(?:small|details|summary|span|div|code)\b[^>]*>")
@@ -114,10 +116,18 @@ class Answer:
 
     @property
     def _markdown(self) -> Any:
+        from rich.console import Group
         from rich.markdown import Markdown
+        from rich.padding import Padding
 
-        text = self._safe(text_of(self._all, thoughts=True), colours=False)
-        return Markdown(text, hyperlinks=False)
+        shown: list[Any] = []
+        for number, part in enumerate(_ASIDE.split(self._all)):
+            text = self._safe(text_of(part, thoughts=True), colours=False).strip("\n")
+            if text:
+                style = "dim italic" if number % 2 else "none"
+                shown += [Padding("", 0)] if shown else []
+                shown.append(Markdown(text, hyperlinks=False, style=style))
+        return Group(*shown)
 
 
 class _Tail:

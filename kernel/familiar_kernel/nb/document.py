@@ -83,7 +83,7 @@ class Document:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        top, cells, self._list = _taken_apart(text)
+        top, inside, cells, self._list = _taken_apart(text)
         major, minor = top.get("nbformat"), top.get("nbformat_minor", 0)
         if not isinstance(major, int) or not isinstance(minor, int):
             raise DocumentError("It is JSON, but no notebook: it names no nbformat.")
@@ -95,8 +95,8 @@ class Document:
         if self._list is None:
             raise DocumentError("It is no notebook: it has no list of cells.")
         self.version = (major, minor)
-        metadata = top.get("metadata")
-        self.metadata: dict[str, Any] = metadata if isinstance(metadata, dict) else {}
+        inner, self._metadata = top.get("metadata"), inside
+        self.metadata: dict[str, Any] = inner if isinstance(inner, dict) else {}
         self.cells: tuple[Cell, ...] = tuple(cells)
 
     @property
@@ -171,6 +171,21 @@ class Document:
             outputs = _as_in_files(run["outputs"]) if run["outputs"] else []
             edits += self._edits(cell, {"execution_count": run["count"], "outputs": outputs})
         return self._edited(edits)
+
+    def with_metadata(self, name: str, value: Any) -> Document:
+        """Return it with another value in its metadata."""
+        if self._metadata is None or self.metadata.get(name) == value:
+            return self
+        fields, (start, _) = self._metadata
+        if name in fields:
+            span = fields[name][1]
+            return self._edited([(span, self._written(value, _depth(self.text, span[0]), 2))])
+        step = self._step
+        between = "" if step is None else f"{self._newline}{step * 2}"
+        last = "," if fields else "" if step is None else f"{self._newline}{step}"
+        written = f"{between}{json.dumps(name)}: {self._written(value, None, 2)}{last}"
+        end = start + 1 if fields else self._metadata[1][1] - 1
+        return self._edited([((start + 1, end), written)])
 
     def with_source(self, cell: Cell, source: str) -> Document:
         """Return it with another text of a cell. A code cell's outputs, which are of the old one,
@@ -302,13 +317,19 @@ def _as_in_files(outputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 _Fields = dict[str, tuple[Any, Span]]
 
 
-def _taken_apart(text: str) -> tuple[dict[str, Any], list[Cell], Span | None]:
-    """Return the fields of a notebook, its cells, and where the list of them stands."""
+_Inside = tuple[_Fields, Span]
+
+
+def _taken_apart(
+    text: str,
+) -> tuple[dict[str, Any], _Inside | None, list[Cell], Span | None]:
+    """Return the fields of a notebook, those of its metadata and where that stands, its cells, and
+    where the list of them stands."""
     try:
         at = _after_blank(text, 1 if text.startswith("\ufeff") else 0)
         if text[at : at + 1] != "{":
             raise JSONDecodeError("a notebook is a JSON object", text, at)
-        fields, end = _object(text, at, {"cells": _cells})
+        fields, end = _object(text, at, {"cells": _cells, "metadata": _metadata})
         if _after_blank(text, end) != len(text):
             raise JSONDecodeError("something follows it", text, end)
     except JSONDecodeError as err:
@@ -320,9 +341,13 @@ def _taken_apart(text: str) -> tuple[dict[str, Any], list[Cell], Span | None]:
         raise DocumentError("It is no notebook: its JSON is nested too deeply.") from None
     found, span = fields.pop("cells", ([], None))
     top = {name: value for name, (value, _) in fields.items()}
+    inside = None
+    if "metadata" in fields and text[fields["metadata"][1][0]] == "{":
+        inside = fields["metadata"]
+        top["metadata"] = {name: value for name, (value, _) in inside[0].items()}
     if span is None or text[span[0]] != "[":
-        return top, [], None
-    return top, [_cell(index, *entry) for index, entry in enumerate(found)], span
+        return top, inside, [], None
+    return top, inside, [_cell(index, *entry) for index, entry in enumerate(found)], span
 
 
 def _cell(index: int, fields: _Fields, span: Span) -> Cell:
@@ -365,6 +390,13 @@ def _object(text: str, at: int, inner: dict[str, Any]) -> tuple[_Fields, int]:
         if text[at : at + 1] == "}":
             return fields, at + 1
         at = _comma(text, at)
+
+
+def _metadata(text: str, start: int) -> tuple[Any, int]:
+    """Return the fields of the metadata with their places, and its end."""
+    if text[start : start + 1] != "{":
+        return _DECODER.raw_decode(text, start)
+    return _object(text, start, {})
 
 
 def _cells(text: str, start: int) -> tuple[Any, int]:

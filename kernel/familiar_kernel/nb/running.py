@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import zmq
 
 from . import kernels
+from .widgets import models_of
 
 if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
@@ -208,9 +209,11 @@ class Outputs:
 
     Args:
         document: the notebook.
+        kernel: talks to its kernel; a widget that holds outputs is told what it holds.
     """
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, kernel: BlockingKernelClient) -> None:
+        self._kernel = kernel
         self._cells = [cell.kind for cell in document.cells]
         self._ran: dict[int, Cell] = {}
         self._lock = threading.RLock()
@@ -242,6 +245,19 @@ class Outputs:
                     output.text = output.text + "".join(pieces)
             return list(made.outputs), made.get("execution_count")
 
+    def widgets(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the models of widgets that were made, and what was changed of others; see
+        :func:`.widgets.merged`."""
+        with self._lock:
+            self._made()
+            assert self._client is not None
+            states = self._client.widget_state
+            changed = {id: s for id, s in states.items() if "_model_name" not in s}
+            if len(changed) == len(states):
+                return {}, changed
+            self._client.set_widgets_metadata()
+            return models_of(self._client.nb.metadata.widgets), changed
+
     @property
     def can_tell(self) -> bool:
         """Whether what was heard can be told without a wait."""
@@ -263,6 +279,7 @@ class Outputs:
             cells = [{"cell_type": kind, "metadata": {}, "outputs": []} for kind in self._cells]
             notebook = from_dict({"metadata": {}, "cells": cells})
             client = self._client = NotebookClient(notebook, record_timing=False)
+            client.kc = self._kernel
         heard, self._heard = self._heard, []
         for index, message in heard:
             made = client.nb.cells[index]

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
+from . import inline
 from .actions import Listener, Result
 from .answers import MARK, Answer
 from .document import Cell
@@ -73,6 +74,7 @@ class Screen(Listener):
         self._answer: Answer | None = None
         self._name = "run"
         self._pictures = 0
+        self._sandboxed = bool((store.state or {}).get("sandboxed"))
 
     # -- what happens --
 
@@ -146,7 +148,10 @@ class Screen(Listener):
             if kind in data:
                 path = self._picture(_text(data[kind]), kind, ending)
                 if path:
-                    self._write(f"[{kind}: {path}]\n", self._out)
+                    if not self._sandboxed:
+                        inline.show(path, self._out)
+                    near = os.path.relpath(path)
+                    self._write(f"[{kind}: {min(near, str(path), key=len)}]\n", self._out)
                     return
         if "text/markdown" in data:
             answer = Answer(self._out, self._colours, safe)
