@@ -1,7 +1,7 @@
 # Every habit of this repository, one word each. `make help` lists them.
 #
 # All tools live in .venv, made here; nothing else on the machine is touched, except that `make test`
-# installs a Chromium and podman with apt where it may (Debian or Ubuntu) and must (FAMILIAR_TEST_REQUIRE=all),
+# installs a Chromium, podman and some small servers with apt where it may (Debian or Ubuntu) and must (FAMILIAR_TEST_REQUIRE=all),
 # and, where there is podman, keeps images in ~/.cache/familiar-test (see .ci/podman).
 # An editable install brings the kernelspec along, as a wheel does. A second run is quick: the packages are
 # installed anew only when pyproject.toml, constraints.txt or a kernelspec change.
@@ -33,6 +33,7 @@ demo: $(VENV)/.stamp-demo ## Talk to the familiar without an account: runs the e
 	@$(BIN)/familiar demo $(DEMO_ARGS)
 
 test: $(VENV)/.stamp-test lint ## Set up all that the tests need and run them (PYTEST_ARGS="-k name" for some)
+	@.ci/tools
 	@.ci/podman $(BIN)/familiar >/dev/null
 	@export FAMILIAR_TEST_BROWSER="$$(.ci/browser $(BIN)/python)"; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)

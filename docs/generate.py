@@ -39,7 +39,7 @@ from familiar_kernel.sandbox.configuration import Sandbox
 PAGE = Path(__file__).with_name("reference.md")
 PACKAGE = Path(familiar_kernel.__file__).parent
 NB_COMMANDS = ("", "open", "exec")
-SUBCOMMANDS = ("", "demo", "login", "logout", "doctor", "install", "rehearse", "sandbox")
+SUBCOMMANDS = ("", "demo", "login", "logout", "doctor", "install", "rehearse", "sandbox", "proxy")
 
 TEMPLATE = """\
 # Reference
@@ -166,6 +166,9 @@ VARIABLES = {
     "FAMILIAR_CLAUDE_CLI": "the Claude Code CLI's path, in place of claude-agent-sdk's own",
     "FAMILIAR_EVENT": "set for `Notifications.command`: the kind of event",
     "FAMILIAR_LOG_LEVEL": "how much the host logs, `WARNING` by default; shown where a host dies",
+    "FAMILIAR_PROXY": "set by `%proxy`: what was chosen, and what the other variables held before",
+    "FAMILIAR_TOR_PROXY": "where tor listens, `socks5h://127.0.0.1:9050` by default",
+    "FAMILIAR_PROXY_STATUS_URL": "what `%proxy status` asks, `https://api.ipify.org` by default",
     "IMAGE_VERSION": "the container image's version, for the banner and `%claude_version`",
     "IMAGE_TAG": "the container image's tag, for the same",
     "IMAGE_SHA": "the commit that the container image was built from, for the same",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def need(what: str) -> str:
         pytest.skip.Exception: it is not there.
         pytest.fail.Exception: it is not there, and ``FAMILIAR_TEST_REQUIRE`` is ``all``.
     """
-    found = _browser() if what == "chromium" else shutil.which(what) or _package(what)
+    found = _browser() if what == "chromium" else _command(what) or _package(what)
     if found:
         return found
     reason = f"{what} was not found on this machine"
@@ -47,6 +48,14 @@ def need(what: str) -> str:
 def _browser() -> str:
     named = os.environ.get("FAMILIAR_TEST_BROWSER", "")
     return next(filter(None, map(shutil.which, (named, *_BROWSERS) if named else _BROWSERS)), "")
+
+
+def _command(name: str) -> str:
+    # Debian keeps daemons, tor for example, where an ordinary user's PATH does not lead.
+    # And what pip has installed lies beside Python, which need not be on the PATH.
+    beside = os.path.dirname(sys.executable)
+    path = os.pathsep.join((beside, os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+    return shutil.which(name, path=path) or ""
 
 
 def _package(name: str) -> str:

@@ -92,6 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .sandbox.command import main as sandbox
 
         return sandbox(arguments[1:])
+    if arguments[:1] == ["proxy"]:
+        from .proxy_cli import main as proxy
+
+        return proxy(arguments[1:])
+    if arguments[:1] == ["git-hooks"]:
+        from .git_hooks import main as git_hooks
+
+        return git_hooks(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
@@ -101,9 +109,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Overview(argparse.RawDescriptionHelpFormatter):
+    """Leaves the longest command on one line with its help; argparse forgets their indentation."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = len("    git-hooks")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="familiar", description=_OVERVIEW, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="familiar", description=_OVERVIEW, formatter_class=_Overview
     )
     parser.add_argument("--version", action="version", version=f"familiar-kernel {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -205,6 +221,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "sandbox", help="run notebooks in a container without network", add_help=False
     )
+    commands.add_parser(
+        "proxy", help="choose the proxy that a shell's traffic goes through", add_help=False
+    )
+    commands.add_parser("git-hooks", help="keep secrets from being pushed with git", add_help=False)
     return parser
 
 

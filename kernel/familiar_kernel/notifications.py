@@ -27,6 +27,7 @@ from traitlets.config import Configurable
 
 from . import notebook_place
 from .familiar.notices import CENTRE, NO_CENTRE
+from .proxy import without
 
 log = logging.getLogger(__name__)
 
@@ -282,6 +283,8 @@ class Notifications(Configurable):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                # The proxy that a person has chosen is for their code.
+                env=without(os.environ),
             )
         except OSError as err:
             return [Outcome("the notifiers", False, str(err))]
@@ -319,8 +322,10 @@ def _scheme(url: str) -> str:
 
 
 def _is_open(file: Path) -> bool:
-    """Whether others than its owner can read a file."""
+    """Whether others can read a file than those for whom it is. Where it belongs to somebody else,
+    such as a Secret of Kubernetes to root, this process's group is meant."""
     try:
-        return bool(file.stat().st_mode & 0o044)
+        seen = file.stat()
     except OSError:
         return False
+    return bool(seen.st_mode & (0o044 if seen.st_uid == os.getuid() else 0o004))

@@ -63,7 +63,7 @@ def test_a_first_session(nb: Nb) -> None:
 
     done = nb("exec", "1:4")
     assert done.returncode == 0, done.stderr
-    picture = Path(done.stdout.split("image/png: ")[1].split("]")[0])
+    picture = nb.folder / done.stdout.split("image/png: ")[1].split("]")[0]
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert done.stdout.startswith("out\n21\n[image/png: ")
     assert "[2/3] cell 2" in done.stderr

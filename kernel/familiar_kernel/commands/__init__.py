@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "Command", "complete", "inspect", "register", "usage_text"]
 
+_BEGINNINGS = ("%claude", "%proxy")
+"""One of them is in every cell that a prompt or a command with arguments is in."""
+
 
 def register(kernel: FamiliarKernel) -> None:
     """Make the commands, and ``%claude`` itself, magics of the kernel's shell."""
@@ -48,7 +51,7 @@ def register(kernel: FamiliarKernel) -> None:
 def complete(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | None:
     """Return a complete_reply where the cursor is in a prompt or behind a command's name; else
     None."""
-    if "%claude" not in code:
+    if not any(beginning in code for beginning in _BEGINNINGS):
         return None
     from . import completion
 
@@ -58,7 +61,7 @@ def complete(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] |
 def inspect(kernel: FamiliarKernel, code: str, cursor: int) -> dict[str, Any] | None:
     """Return an inspect_reply where the cursor is in a prompt or on the name of a command; else
     None."""
-    if "%claude" not in code:
+    if not any(beginning in code for beginning in _BEGINNINGS):
         return None
     from . import completion
 

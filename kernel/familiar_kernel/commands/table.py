@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Command(NamedTuple):
-    """One ``%claude_*`` command.
+    """One ``%claude_*`` command, or a kin of theirs.
 
     Attributes:
         name: without the percent sign.
@@ -249,6 +249,13 @@ COMMANDS: tuple[Command, ...] = (
         "end that container and start a fresh one; the conversation goes on",
         "%sandbox_restart",
         "sandbox.restart",
+    ),
+    Command(
+        "proxy",
+        "show or choose the proxy that your code goes through",
+        "%proxy [mullvad [N]|tor|off|status]",
+        "proxying.proxy",
+        ("mullvad", "tor", "off", "status"),
     ),
     Command(
         "claude_version",

@@ -18,6 +18,7 @@ import time
 from functools import lru_cache
 from typing import Any
 
+from ..proxy import without
 from . import tether
 
 STATUS_TIMEOUT = 15.0
@@ -35,8 +36,9 @@ class SignInError(Exception):
 
 
 def child_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """Return the environment in which the CLI runs: this process's, and ``extra`` over it."""
-    return {**os.environ, **(extra or {})}
+    """Return the environment in which the CLI runs: this process's, without a proxy that was chosen
+    for the person's code, and ``extra`` over it."""
+    return {**without(os.environ), **(extra or {})}
 
 
 @lru_cache

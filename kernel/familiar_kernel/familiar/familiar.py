@@ -22,6 +22,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import Any
 
+from ..proxy import without
 from ..text import whole
 from . import errors
 from .configuration import Chosen
@@ -144,6 +145,8 @@ class Familiar(Chosen):
                     on_end=self._on_end,
                     on_wake=self._on_wake,
                     python=self.host_python or sys.executable,
+                    # The proxy that a person has chosen is for their code.
+                    env=without(os.environ),
                     cwd=self._directory,
                 )
             return self._link
