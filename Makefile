@@ -2,7 +2,7 @@
 #
 # All tools live in .venv, made here; nothing else on the machine is touched, except that `make test`
 # installs a Chromium, podman and some small servers with apt where it may (Debian or Ubuntu) and must (FAMILIAR_TEST_REQUIRE=all),
-# and, where there is podman, keeps images in ~/.cache/familiar-test (see .ci/podman).
+# and keeps images in ~/.cache/familiar-test, podman's (see .ci/podman) and those of a Docker Engine of the tests' own.
 # An editable install brings the kernelspec along, as a wheel does. A second run is quick: the packages are
 # installed anew only when pyproject.toml, constraints.txt or a kernelspec change.
 
@@ -17,6 +17,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+IMAGE_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # The first of these that runs and is new enough, unless PYTHON names one.
@@ -24,7 +25,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$name"; break; }; \
 	done)
 
-.PHONY: help demo test lint format docs docs-check pictures bench wheel constraints clean
+.PHONY: help demo test lint format docs docs-check pictures bench wheel image constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +62,9 @@ bench: $(VENV)/.stamp-test ## Measure against the peers, side by side, in one ru
 
 wheel: $(VENV)/.stamp-test ## Build the wheel and the source distribution into dist/
 	@$(BIN)/python -m build --outdir dist .
+
+image: $(VENV)/.stamp-test ## Build the lab's image with podman or Docker (IMAGE_ARGS="--base NAME --network host")
+	@$(BIN)/python containers/lab/build.py $(IMAGE_ARGS)
 
 constraints: $(VENV)/.stamp-python ## Write constraints.txt anew, from the newest releases
 	@set -e; fresh="$$(mktemp -d)"; trap 'rm -rf -- "$$fresh"' EXIT; \

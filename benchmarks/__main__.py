@@ -15,6 +15,7 @@ from . import (
     answer_cost,
     code_cell,
     first_text,
+    git_hooks,
     grammar,
     hibernation,
     interrupt,
@@ -45,6 +46,7 @@ BENCHMARKS = {
         hibernation,
         sandbox,
         notebooks,
+        git_hooks,
     )
 }
 RESULTS = Path(__file__).parent / "results"

@@ -39,7 +39,18 @@ from familiar_kernel.sandbox.configuration import Sandbox
 PAGE = Path(__file__).with_name("reference.md")
 PACKAGE = Path(familiar_kernel.__file__).parent
 NB_COMMANDS = ("", "open", "exec")
-SUBCOMMANDS = ("", "demo", "login", "logout", "doctor", "install", "rehearse", "sandbox", "proxy")
+SUBCOMMANDS = (
+    "",
+    "demo",
+    "login",
+    "logout",
+    "doctor",
+    "install",
+    "rehearse",
+    "sandbox",
+    "proxy",
+    "git-hooks",
+)
 
 TEMPLATE = """\
 # Reference

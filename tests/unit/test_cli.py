@@ -14,7 +14,7 @@ import pytest
 import familiar_kernel
 
 Familiar = Callable[..., "subprocess.CompletedProcess[str]"]
-COMMANDS = ["demo", "login", "logout", "doctor", "install", "rehearse", "sandbox", "proxy"]
+COMMANDS = "demo login logout doctor install rehearse sandbox proxy git-hooks".split()
 
 
 @pytest.fixture
