@@ -14,7 +14,8 @@ import pytest
 import familiar_kernel
 
 Familiar = Callable[..., "subprocess.CompletedProcess[str]"]
-COMMANDS = "demo login logout doctor install rehearse sandbox proxy git-hooks".split()
+COMMANDS = ["demo", "login", "logout", "doctor", "install", "rehearse", "sandbox"]
+COMMANDS += ["proxy", "git-hooks"]
 
 
 @pytest.fixture
