@@ -137,7 +137,7 @@ def saved(store: Store, index: int, meanwhile: Callable[[Path], None]) -> None:
     kept = Outputs(document, BlockingKernelClient())
     kept.begin(cell)
     kept._made().cells[index].update(outputs=SHOWN, execution_count=1)
-    saver = actions._Saver(store, kept)
+    saver = actions._Saver(store, kept, print)
     meanwhile(store.path)
     saver.save()
 

@@ -74,7 +74,7 @@ def main(told: str) -> None:
         )
         share.close()
         gone = time.monotonic() + 30
-        while os.path.exists(place) and time.monotonic() < gone:
+        while os.path.exists(os.path.dirname(place)) and time.monotonic() < gone:
             time.sleep(0.05)
         shutil.rmtree(own)
         assert not os.path.exists(os.path.dirname(place)), "the share was left behind"

@@ -143,9 +143,13 @@ def test_what_is_named_exists(page: Path) -> None:
     variables = set(re.findall(r"\b(?:FAMILIAR|IMAGE)_[A-Z_]+\b", text))
     of_sandboxes = {f"FAMILIAR_SANDBOX_{name.upper()}" for name in made.own_settings(made.Sandbox)}
     tests = {"FAMILIAR_TEST_REQUIRE", "FAMILIAR_TEST_BROWSER"}
-    assert variables <= {*made.VARIABLES, *tests} | of_sandboxes
-    subcommands = set(re.findall(r"`familiar ([a-z]+)", text))
-    subcommands |= set(re.findall(r"^\$ (?:\S*/)?familiar ([a-z]+)", text, re.M))
+    # Of the lab, whose scripts read them; and what `make` takes.
+    lab = [p for p in (ROOT / "containers" / "lab").rglob("*") if p.is_file()]
+    of_lab = set(re.findall(r"FAMILIAR_[A-Z_]+\b", "\n".join(p.read_text("utf-8") for p in lab)))
+    of_lab |= set(re.findall(r"^(\w+) \?=", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    assert variables <= {*made.VARIABLES, *tests} | of_sandboxes | of_lab
+    subcommands = set(re.findall(r"`familiar ([a-z-]+)", text))
+    subcommands |= set(re.findall(r"^\$ (?:\S*/)?familiar ([a-z-]+)", text, re.M))
     assert subcommands <= set(made.SUBCOMMANDS)
 
 

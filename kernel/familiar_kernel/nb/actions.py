@@ -6,11 +6,13 @@ Everything names its notebook by a :class:`.store.Store`; what happens on the wa
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,6 @@ from .running import Message, Outputs, Ran, Runner
 from .store import Store, StoreError, known, located, write_whole
 from .trust import Trust
 
-EMPTY = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 WRITE_SHARE = 0.1
 """The part of the time that writing a notebook in the middle of a run may take."""
 EXPECTED_ERROR = "raises-exception"
@@ -117,16 +118,25 @@ def open_notebook(
         KernelFault: it does not start, or another one runs already.
     """
     if new and not store.path.exists():
-        store.make(json.dumps(EMPTY, indent=1) + "\n")
+        store.make(json.dumps(_empty(kernel or (kernels.SANDBOXED if sandboxed else ""))) + "\n")
     document = store.read()
     name = kernel or (kernels.SANDBOXED if sandboxed else document.kernel_name) or kernels.FAMILIAR
+    if kernel and sandboxed and not kernels.spec_is_sandboxed(kernel):
+        raise kernels.KernelFault(
+            f"{kernel} does not run code in a sandbox: leave out --kernel, or --sandboxed."
+        )
     with store.starting():
         state = store.state
+        if state is not None:
+            kernels.here(store, state)
         if state is not None and kernels.process_of(state) is not None:
-            if (kernel or sandboxed) and state.get("kernel") != name:
+            mode = (state.get("variables") or {}).get(f"{PREFIX}WORKSPACE_MODE", "")
+            other = (kernel or sandboxed) and state.get("kernel") != name
+            if other or (workspace_mode and workspace_mode != (mode or "ro")):
+                told = f" with --workspace-mode {mode}" if mode else ""
                 raise kernels.KernelFault(
-                    f"{store.path.name} runs on {state.get('kernel')}, not on {name}: nb shutdown"
-                    " ends it, and with it its variables."
+                    f"{store.path.name} runs on {state.get('kernel')}{told} already: nb shutdown"
+                    " ends that, and with it its variables."
                 )
             return kernels.look(store), False
         if state is not None:
@@ -135,11 +145,19 @@ def open_notebook(
         return kernels.look(store), True
 
 
+def _empty(kernel: str) -> dict[str, Any]:
+    """Return an empty notebook, for a kernel."""
+    spec = {"name": kernel or kernels.FAMILIAR, "display_name": kernel or "Python + Claude"}
+    metadata = {"kernelspec": {**spec, "language": "python"}}
+    return {"cells": [], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
 def _variables(store: Store, kernel: str, workspace_mode: str) -> dict[str, str]:
-    if workspace_mode and kernel != kernels.SANDBOXED:
+    sandboxed = kernels.spec_is_sandboxed(kernel)
+    if workspace_mode and not sandboxed:
         raise StoreError("--workspace-mode is for a sandbox: add --sandboxed.")
     variables = {f"{PREFIX}WORKSPACE_MODE": workspace_mode} if workspace_mode else {}
-    if kernel == kernels.SANDBOXED:
+    if sandboxed:
         variables[f"{PREFIX}NAME"] = container_name(store.path.parent.name)
     return variables
 
@@ -159,7 +177,8 @@ def restart(store: Store) -> Look:
     with store.starting():
         state = store.state
         if state is None:
-            raise kernels.NoKernel(kernels.NO_KERNEL.format(store.path))
+            raise kernels.NoKernel(kernels.no_kernel(store))
+        kernels.here(store, state)
         kernels.end(store)
         kernels.start(store, str(state["kernel"]), dict(state.get("variables") or {}))
     return kernels.look(store)
@@ -168,6 +187,8 @@ def restart(store: Store) -> Look:
 def shutdown(store: Store) -> bool:
     """End a notebook's kernel, and return whether it lived."""
     with store.starting():
+        if (state := store.state) is not None:
+            kernels.here(store, state)
         return kernels.end(store)
 
 
@@ -190,6 +211,7 @@ def run_cells(
     what: str = "nb exec",
     answer: Callable[[str, bool], str] | None = None,
     listener: Listener | None = None,
+    stop: threading.Event | None = None,
 ) -> list[Result]:
     """Run cells and write what they show into the notebook.
 
@@ -203,6 +225,7 @@ def run_cells(
         what: what that one is told, the other way round.
         answer: as :class:`.running.Runner` has it.
         listener: is told what happens.
+        stop: when it is set, the cell that runs is interrupted, and no other begins.
 
     Raises:
         DocumentError: a reference names no cell.
@@ -210,35 +233,45 @@ def run_cells(
         KernelFault: there is no kernel, or it has ended on the way.
     """
     listener = listener or Listener()
-    state = kernels.required(store)
-    with store.running(what, wait, listener.waits):
+    stop = stop or threading.Event()
+    kernels.required(store)
+    store.writable()
+    with store.running(what, wait, listener.waits, stop.is_set):
+        state = kernels.required(store)  # while it was waited for, there may have come another one
         document = store.read()
         cells = list(document.cells) if every else document.chosen(references)
         cells = [cell for cell in cells if cell.kind == "code"]
         results: list[Result] = []
         with kernels.connected(store) as client:
-            runner = Runner(client, state, answer)
+            runner = Runner(client, state, answer, stop)
             # Not before: two threads must not load jupyter_client at once.
             outputs = Outputs(document, client)
-            saver = _Saver(store, outputs)
+            saver = _Saver(store, outputs, listener.says)
             try:
                 for number, cell in enumerate(cells, 1):
+                    if stop.is_set():
+                        break
                     listener.begins(cell, number, len(cells))
                     outputs.begin(cell)
                     ran = _run_cell(runner, cell, outputs, listener, timeout)
+                    if ran.state == "aborted":
+                        outputs.forget(cell)  # it has not run, and shows what it showed before
+                        listener.says(f"{cell.name} was not run: another cell before it failed.")
                     result = Result(cell, ran, outputs)
                     results.append(result)
                     listener.ended(result)
                     for fault in ran.unreadable[:3]:
                         listener.says(f"A message of the kernel could not be read: {fault}")
-                    if ran.state in ("died", "timeout") or (
-                        stop_on_error and ran.state == "error" and not _may_fail(cell)
-                    ):
+                    if ran.state in ("died", "timeout") or ran.was_stopped:
+                        break
+                    if stop_on_error and ran.state == "error" and not _may_fail(cell):
                         break
                     if number < len(cells):
                         saver.now_and_then()
             finally:
                 saver.save(last=True)
+                for fault in outputs.faults[:3]:
+                    listener.says(f"An output of the kernel was left out: {fault}")
     if results and results[-1].ran.state == "died":
         raise KernelDied(
             f"The kernel has ended while it ran {results[-1].cell.name}. nb restart starts a fresh"
@@ -274,9 +307,11 @@ def failed(result: Result) -> bool:
 class _Saver:
     """Writes what cells show, now and then, and at the end."""
 
-    def __init__(self, store: Store, outputs: Outputs) -> None:
+    def __init__(self, store: Store, outputs: Outputs, says: Callable[[str], None]) -> None:
         self._store = store
         self._outputs = outputs
+        self._says = says
+        self._saved: dict[int, Any] = {}
         self._trust = Trust()
         self._took = 0.0
         self._at = time.monotonic()
@@ -284,19 +319,34 @@ class _Saver:
     def now_and_then(self) -> None:
         """Save it, unless that would take up a good part of the time."""
         if self._outputs.can_tell and self._took < WRITE_SHARE * (time.monotonic() - self._at):
-            self.save()
+            self.save(last=False)
 
-    def save(self, *, last: bool = False) -> None:
-        """Put the outputs of all cells that ran into the notebook as it is now.
+    def save(self, *, last: bool = True) -> None:
+        """Put the outputs of the cells that ran into the notebook as it is now, but for those that
+        are there since the last time.
 
         Args:
-            last: whether the run ends so.
+            last: whether the run ends so; else what does not succeed is tried again.
 
         Raises:
-            Unsaved: some had no place there.
+            Unsaved: some had no place there; they were kept elsewhere.
         """
+        try:
+            self._save(last)
+        except Unsaved:
+            raise
+        except Exception as err:
+            # Whatever it was, what the cells have shown is not to be lost by it.
+            if not last:
+                self._says(f"The notebook could not be saved yet: {err}")
+                return
+            kept = self._keep([(cell, self._outputs.of(cell)[0]) for cell in self._outputs.ran()])
+            raise Unsaved(f"{err} The outputs are in {kept}.") from err
+
+    def _save(self, last: bool) -> None:
         began = time.monotonic()
         ran = [(cell, *self._outputs.of(cell)) for cell in self._outputs.ran()]
+        ran = [r for r in ran if self._saved.get(r[0].index) != (r[1], r[2])]
         models = self._outputs.widgets()
         lost: list[tuple[Cell, list[dict[str, Any]], str]] = []
 
@@ -304,22 +354,25 @@ class _Saver:
             lost.clear()
             self._trust.sees(now)
             made: list[tuple[Cell, dict[str, Any]]] = []
+            taken: set[int] = set()
             for cell, outputs, count in ran:
                 try:
-                    made.append((_place(now, cell), {"outputs": outputs, "count": count}))
+                    place = _place(now, cell, taken)
+                    made.append((place, {"outputs": outputs, "count": count}))
+                    taken.add(place.index)
                 except DocumentError as err:
                     lost.append((cell, outputs, str(err)))
             return _with_widgets(now.with_runs(made), *models)
 
-        try:
-            self._trust.wrote(self._store.change(placed))
-            if last:
-                self._trust.seal()
-        except StoreError as err:
-            kept = self._keep([(cell, outputs) for cell, outputs, _ in ran])
-            raise Unsaved(f"{err} The outputs are in {kept}.") from err
+        self._trust.wrote(self._store.change(placed))
+        missing = {cell.index for cell, _, _ in lost}
+        for cell, outputs, count in ran:
+            if cell.index not in missing:
+                self._saved[cell.index] = (copy.deepcopy(outputs), count)
+        if last:
+            self._trust.seal()
         self._took, self._at = time.monotonic() - began, time.monotonic()
-        if lost:
+        if lost and last:
             kept = self._keep([(cell, outputs) for cell, outputs, _ in lost])
             raise Unsaved(f"{lost[0][2]} Its outputs were not written over it; they are in {kept}.")
 
@@ -349,17 +402,25 @@ def _with_widgets(now: Document, made: dict[str, Any], changed: dict[str, Any]) 
     return now.with_metadata("widgets", widgets.metadata_of(models)) if models or old else now
 
 
-def _place(now: Document, ran: Cell) -> Cell:
+def _place(now: Document, ran: Cell, taken: Collection[int]) -> Cell:
     """Return the cell of the notebook as it is now in which a cell has run.
+
+    Args:
+        now: the notebook.
+        ran: the cell.
+        taken: the indexes of cells that are others'.
 
     Raises:
         DocumentError: it was deleted or changed meanwhile.
     """
+    free = [cell for cell in now.cells if cell.index not in taken]
+    at = [cell for cell in free if cell.index == ran.index]
+    same = [cell for cell in free if cell.source == ran.source and cell.kind == "code"]
     if ran.id:
-        found = [cell for cell in now.cells if cell.id == ran.id]
+        found = [cell for cell in free if cell.id == ran.id]
+        if len(found) > 1:  # an id that is there twice, which some programs write
+            found = [cell for cell in at if cell in found] or found
     else:
-        at = now.cells[ran.index : ran.index + 1]
-        same = [cell for cell in now.cells if cell.source == ran.source and cell.kind == "code"]
         found = [cell for cell in at if cell in same] or (same if len(same) == 1 else [])
     if not found:
         raise DocumentError(f"Somebody has deleted {ran.name} while it ran.")
@@ -376,23 +437,53 @@ def run_code(
     timeout: float | None = None,
     answer: Callable[[str, bool], str] | None = None,
     store_history: bool = True,
+    stop: threading.Event | None = None,
+    keep: bool = False,
 ) -> Ran:
     """Run code that is in no cell.
+
+    Args:
+        store: the notebook's.
+        code: what to run.
+        heard: called with each message that the kernel publishes for it.
+        timeout: seconds that it may run.
+        answer: as :class:`.running.Runner` has it.
+        store_history: whether it counts as a cell.
+        stop: when it is set, the code is interrupted.
+        keep: whether what it shows is to be returned, as a notebook would have it.
 
     Raises:
         KernelFault: there is no kernel, or it has ended on the way.
     """
     state = kernels.required(store)
     with kernels.connected(store) as client:
-        ran = Runner(client, state, answer).run(
-            code, heard, timeout=timeout, store_history=store_history
+        runner = Runner(client, state, answer, stop)
+        document = Document(json.dumps({**_empty(""), "cells": [_SCRATCH]})) if keep else None
+        outputs = Outputs(document, client) if document is not None else None
+        cell = document.cells[0] if document is not None else None
+
+        if outputs is not None and cell is not None:
+            outputs.begin(cell)
+
+        def both(message: Message) -> None:
+            if outputs is not None and cell is not None:
+                outputs.hear(cell, message)
+            heard(message)
+
+        ran = runner.run(
+            code, both, timeout=timeout, store_history=store_history, stop_on_error=False
         )
+        if outputs is not None and cell is not None:
+            ran.outputs = outputs.of(cell)[0]
     if ran.state == "died":
         raise KernelDied(
             "The kernel has ended while it ran that. nb restart starts a fresh one.\n"
             f"{kernels.last_words(store)}".rstrip()
         )
     return ran
+
+
+_SCRATCH = {"cell_type": "code", "source": "", "metadata": {}, "outputs": []}
 
 
 def prompt(text: str) -> str:

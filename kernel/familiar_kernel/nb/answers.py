@@ -61,8 +61,9 @@ class Answer:
             from rich.live import Live
 
             self._console = Console(file=out, no_color=not colours, highlight=False)
-            self._live = Live(console=self._console, auto_refresh=False, transient=True)
-            self._live.start()
+            if not self._console.is_dumb_terminal:
+                self._live = Live(console=self._console, auto_refresh=False, transient=True)
+                self._live.start()
 
     def show(self, id: str, markdown: str) -> None:
         """Show one of its outputs, or what that has become.
@@ -77,6 +78,7 @@ class Answer:
         self._parts[id] = markdown
         if self._live is not None:
             self._live.update(_Tail(self._markdown), refresh=True)
+        if self._console is not None:
             return
         lines = self._plain.splitlines()[:-UNSETTLED]
         if lines[: len(self._shown)] == self._shown:
@@ -89,8 +91,9 @@ class Answer:
 
     def end(self) -> None:
         """Show all of it."""
-        if self._live is not None and self._console is not None:
-            self._live.stop()
+        if self._console is not None:
+            if self._live is not None:
+                self._live.stop()
             self._console.print(self._markdown)
             return
         lines = self._plain.splitlines()

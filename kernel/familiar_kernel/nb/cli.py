@@ -8,6 +8,7 @@ second.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from .store import Store
 
 OK, FAILED, USAGE, DIED, LATE = range(5)
+STOPPED = 130
+"""As shells say it of what Ctrl-C has ended."""
+UNREAD = 141
+"""As they say it of what nobody reads any more."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,12 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         argcomplete.autocomplete(parser)
     arguments = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a letter that it does not know is no error
     try:
         return _guarded(arguments)
     except BrokenPipeError:
         # Whoever reads has enough, as `head` does. What is left is not to be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return UNREAD
 
 
 def _guarded(arguments: argparse.Namespace) -> int:
@@ -58,10 +66,14 @@ def _guarded(arguments: argparse.Namespace) -> int:
     except KernelFault as err:
         return _complain(arguments, str(err), DIED)
     except KeyboardInterrupt:
-        print("\nnb: interrupted", file=sys.stderr)
-        return 130
+        return _complain(arguments, "interrupted; what runs may go on (nb interrupt)", STOPPED)
     except ModuleNotFoundError as err:
         told = f"{err.name} is not installed; type: pip install 'familiar-kernel[nb]'"
+        return _complain(arguments, told, USAGE)
+    except BrokenPipeError:
+        raise
+    except OSError as err:
+        told = f"{err.filename}: {err.strerror}" if err.filename else str(err)
         return _complain(arguments, told, USAGE)
     return status
 
@@ -69,7 +81,9 @@ def _guarded(arguments: argparse.Namespace) -> int:
 def _complain(arguments: argparse.Namespace, told: str, status: int) -> int:
     if getattr(arguments, "json", False):
         print(json.dumps({"error": told, "status": status}))
-    print(f"nb: {told}", file=sys.stderr)
+    from .terminal import safe
+
+    print(f"nb: {safe(told, colours=False)}", file=sys.stderr)
     return status
 
 
@@ -87,8 +101,10 @@ def _print(arguments: argparse.Namespace, facts: Any, *lines: str) -> int:
     if arguments.json:
         print(json.dumps(facts, ensure_ascii=False))
     else:
+        from .terminal import safe
+
         for line in lines:
-            print(line)
+            print(safe(line, colours=False))
     return OK
 
 
@@ -204,8 +220,7 @@ def _exec(arguments: argparse.Namespace) -> int:
     from .terminal import Screen
 
     if bool(arguments.cells) == arguments.all:
-        print("nb: name cells, or say --all (nb cells lists them)", file=sys.stderr)
-        return USAGE
+        return _complain(arguments, "name cells, or say --all (nb cells lists them)", USAGE)
     store = _store(arguments)
     results = actions.run_cells(
         store,
@@ -220,6 +235,8 @@ def _exec(arguments: argparse.Namespace) -> int:
     )
     if arguments.json:
         _print(arguments, [result_facts(result) for result in results])
+    if any(result.ran.interrupted for result in results):
+        return STOPPED
     if any(result.ran.state == "timeout" for result in results):
         return LATE
     return FAILED if any(map(actions.failed, results)) else OK
@@ -234,13 +251,12 @@ def _ask(arguments: argparse.Namespace) -> int:
 
     text = " ".join(sys.stdin.read() if word == "-" else word for word in arguments.text)
     state = _store(arguments).state
-    if state is not None and not str(state.get("kernel", "")).startswith("python-claude"):
-        print(
-            f"nb: its kernel, {state.get('kernel')}, has no familiar; nb shutdown, then"
-            " nb open --kernel python-claude",
-            file=sys.stderr,
+    if state is not None and not state.get("familiar"):
+        told = (
+            f"its kernel, {state.get('kernel')}, has no familiar; nb shutdown, then"
+            " nb open --kernel python-claude"
         )
-        return USAGE
+        return _complain(arguments, told, USAGE)
     return _scratch(arguments, actions.prompt(text))
 
 
@@ -249,24 +265,35 @@ def _scratch(arguments: argparse.Namespace, code: str) -> int:
     from .terminal import Screen
 
     store = _store(arguments)
-    outputs: list[dict[str, Any]] = []
     screen = Screen(store)
 
     def heard(message: dict[str, Any]) -> None:
         if not arguments.json:
             screen.hears(message)
-        elif message["msg_type"] not in ("status", "execute_input"):
-            outputs.append({"type": message["msg_type"], **message["content"]})
 
-    ran = actions.run_code(store, code, heard, timeout=arguments.timeout, answer=_answer())
+    try:
+        ran = actions.run_code(
+            store,
+            code,
+            heard,
+            timeout=arguments.timeout,
+            answer=_answer(),
+            keep=arguments.json,
+        )
+    finally:
+        if not arguments.json:
+            screen.done()  # also of an answer that has not come to its end
     if arguments.json:
-        _print(arguments, {**ran_facts(ran), "outputs": outputs})
+        _print(arguments, {**ran_facts(ran), "outputs": ran.outputs})
     else:
-        screen.done()
         for fault in ran.unreadable[:3]:
             screen.says(f"A message of the kernel could not be read: {fault}")
         if ran.state == "timeout":
             screen.says("It took longer than it may, and was interrupted.")
+        if ran.state == "aborted":
+            screen.says("It was not run: a cell before it failed.")
+    if ran.interrupted:
+        return STOPPED
     return {"ok": OK, "timeout": LATE}.get(ran.state, FAILED)
 
 
@@ -282,7 +309,12 @@ def _answer() -> Callable[[str, bool], str] | None:
 
         prompt = safe(prompt, colours=False)
         try:
-            return getpass.getpass(prompt) if secret else input(prompt)
+            if secret:
+                return getpass.getpass(prompt)
+            if not sys.stdout.isatty():  # the question is for the person, not for the file
+                print(prompt, end="", file=sys.stderr, flush=True)
+                prompt = ""
+            return input(prompt)
         except EOFError:
             return ""
 

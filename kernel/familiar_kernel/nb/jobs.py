@@ -6,12 +6,11 @@ import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from . import actions, kernels
+from . import actions
 from .actions import Listener, Result
 from .document import Cell
-from .running import Message, Ran
+from .running import Ran
 from .store import Store
 
 KEPT = 50
@@ -29,8 +28,7 @@ class Job:
         number: how many cells have ended.
         count: how many there are.
         results: the cells that have ended.
-        outputs: what has come of code that is in no cell.
-        ran: what came of that.
+        ran: what came of code that is in no cell.
         notes: what else is to be known.
         fault: why it could not go on.
     """
@@ -41,16 +39,16 @@ class Job:
     number: int = 0
     count: int = 1
     results: list[Result] = field(default_factory=list)
-    outputs: list[dict[str, Any]] = field(default_factory=list)
     ran: Ran | None = None
     notes: list[str] = field(default_factory=list)
     fault: str = ""
     ended: threading.Event = field(default_factory=threading.Event)
 
+    stop: threading.Event = field(default_factory=threading.Event)
+
     def interrupt(self) -> None:
-        """Stop what its kernel runs; the job ends by that, with what there is."""
-        if not self.ended.is_set():
-            kernels.interrupt(self.store)
+        """Stop what it runs, or waits to run; the job ends by that, with what there is."""
+        self.stop.set()
 
 
 class _Told(Listener):
@@ -105,6 +103,7 @@ class Jobs:
                 stop_on_error=stop_on_error,
                 what="an agent (nb mcp)",
                 listener=_Told(job),
+                stop=job.stop,
             )
 
         return self._begin(job, work)
@@ -114,14 +113,10 @@ class Jobs:
         job = self._new(store)
         job.doing = "the code runs"
 
-        def heard(message: Message) -> None:
-            if message["msg_type"] == "update_display_data":
-                _update(job.outputs, message["content"])
-            elif message["msg_type"] not in ("status", "execute_input"):
-                job.outputs.append({"output_type": message["msg_type"], **message["content"]})
-
         def work() -> None:
-            job.ran = actions.run_code(store, code, heard, timeout=timeout)
+            job.ran = actions.run_code(
+                store, code, lambda message: None, timeout=timeout, stop=job.stop, keep=True
+            )
 
         return self._begin(job, work)
 
@@ -144,11 +139,3 @@ class Jobs:
 
         threading.Thread(target=run, name=job.id, daemon=True).start()
         return job
-
-
-def _update(outputs: list[dict[str, Any]], content: dict[str, Any]) -> None:
-    """Give a display that is updated its new content."""
-    known = (content.get("transient") or {}).get("display_id")
-    for output in outputs:
-        if known and (output.get("transient") or {}).get("display_id") == known:
-            output["data"], output["metadata"] = content["data"], content.get("metadata", {})

@@ -8,22 +8,26 @@ time; the files only say where to ask.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from .store import Store
+from .store import Store, write_whole
 
 if TYPE_CHECKING:
     import psutil
     from jupyter_client.blocking.client import BlockingKernelClient
+    from jupyter_client.connect import KernelConnectionInfo
+    from jupyter_client.manager import KernelManager
 
 FAMILIAR = "python-claude"
 SANDBOXED = "python-claude-sandboxed"
@@ -36,7 +40,6 @@ IDLE_TIMEOUT = 0.4
 END_TIMEOUT = 10.0
 """Seconds that a kernel has to end by itself once it was asked to."""
 LOG_LINES = 15
-NO_KERNEL = "It has no kernel: nb open {} starts one."
 
 Life = Literal["none", "running", "busy", "silent", "dead"]
 
@@ -121,27 +124,74 @@ def start(
         shutil.rmtree(sockets, ignore_errors=True)
         raise KernelFault(f"The kernel {kernel_name} cannot be started: {err}.") from None
     process = manager.provisioner.process  # type: ignore[union-attr]
-    spec = manager.kernel_spec
+    assert process is not None
+    try:
+        return _written_down(store, manager, process, variables, sockets, timeout)
+    except BaseException as err:
+        if not end(store, now=True):
+            process.kill()
+            process.wait()
+            shutil.rmtree(sockets, ignore_errors=True)
+        if isinstance(err, OSError):
+            raise KernelFault(
+                f"Nothing can be written down about the kernel, so it was ended: {err}."
+            ) from None
+        raise
+
+
+def _written_down(
+    store: Store,
+    manager: KernelManager,
+    process: subprocess.Popen[bytes],
+    variables: Mapping[str, str],
+    sockets: str,
+    timeout: float,
+) -> dict[str, Any]:
+    """Write down how a kernel that has been started is found, and wait until it answers."""
+    spec, kernel_name = manager.kernel_spec, manager.kernel_name
+    argv = spec.argv if spec is not None else []
     state: dict[str, Any] = {
         "notebook": store.path.name,
         "kernel": kernel_name,
         "pid": process.pid,
         "started": _started(process.pid),
+        "host": socket.gethostname(),
+        "boot": _boot(),
         "interrupt": "message" if spec is None else spec.interrupt_mode,
-        "sandboxed": kernel_name == SANDBOXED or (spec and "--sandboxed" in spec.argv) or False,
+        "sandboxed": is_sandboxed(argv),
+        "familiar": any("familiar_kernel" in word for word in argv),
         "ipc_dir": sockets,
         "container_name": "",
         "variables": dict(variables),
     }
-    os.link(folder / "starting.json", store.connection_file)
-    os.chmod(store.connection_file, 0o600)
+    # The manager removes its own file as it goes.
+    starting = Path(manager.connection_file)
+    write_whole(store.connection_file, starting.read_bytes(), mode=0o600)
     store.remember(state)
-    try:
-        _wait_for_first_word(store, process, timeout)
-    except BaseException:
-        end(store, now=True)
-        raise
+    _wait_for_first_word(store, process, timeout)
+    if state["sandboxed"]:
+        state["container_name"] = _container(state)[0]
+        store.remember(state)
     return state
+
+
+def is_sandboxed(argv: Sequence[str]) -> bool:
+    """Whether a kernelspec's command runs code in a container."""
+    return "--sandboxed" in argv
+
+
+def spec_is_sandboxed(name: str) -> bool:
+    """Whether a kernelspec's kernel runs code in a container.
+
+    Raises:
+        KernelFault: there is no such kernelspec.
+    """
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        return is_sandboxed(KernelSpecManager().get_kernel_spec(name).argv)
+    except NoSuchKernel:
+        raise KernelFault(_no_spec(name)) from None
 
 
 def _wait_for_first_word(store: Store, process: subprocess.Popen[bytes], timeout: float) -> None:
@@ -177,19 +227,22 @@ def connected(store: Store) -> Iterator[BlockingKernelClient]:
     """
     from jupyter_client.blocking.client import BlockingKernelClient
 
-    client = BlockingKernelClient(connection_file=str(store.connection_file))
-    try:
-        client.load_connection_file()
-    except (OSError, ValueError):
-        raise NoKernel(
-            f"{store.path.name} has no kernel; nb open {store.path} starts one."
-        ) from None
+    info = store.connection
+    if info is None:
+        raise NoKernel(no_kernel(store))
+    client = BlockingKernelClient()
+    client.load_connection_info(cast("KernelConnectionInfo", info))
     client.start_channels(hb=False)
     try:
         yield client
     finally:
         client.stop_channels()
         client.context.destroy(linger=200)
+
+
+def no_kernel(store: Store) -> str:
+    """Return what to say of a notebook that has no kernel."""
+    return f"{store.path.name} has no kernel; nb open {shlex.quote(str(store.path))} starts one."
 
 
 def process_of(state: Mapping[str, Any]) -> psutil.Process | None:
@@ -213,13 +266,37 @@ def required(store: Store) -> dict[str, Any]:
     """
     state = store.state
     if state is None:
-        raise NoKernel(NO_KERNEL.format(store.path))
+        raise NoKernel(no_kernel(store))
+    here(store, state)
     if process_of(state) is None:
         raise KernelDied(
             f"The kernel of {store.path.name} has ended. nb restart starts a fresh one, and nb logs"
             " shows its last words."
         )
     return state
+
+
+def here(store: Store, state: Mapping[str, Any]) -> None:
+    """See that a kernel was started on this machine, and not on another one with the same files.
+
+    Raises:
+        KernelFault: it was not.
+    """
+    host, boot = state.get("host"), state.get("boot")
+    # A machine that was started anew has its name still, and a laptop's name may change.
+    if boot != _boot() and host != socket.gethostname():
+        raise KernelFault(
+            f"The kernel of {store.path.name} was started on {host}: use nb there. If that is no"
+            f" more, remove {store.folder}."
+        )
+
+
+def _boot() -> str:
+    """Return what is another one after each start of the machine, where it tells that."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def look(store: Store) -> Look:
@@ -230,8 +307,6 @@ def look(store: Store) -> Look:
     process = process_of(state)
     sandboxed = bool(state.get("sandboxed"))
     container, told, inside = _container(state) if sandboxed else ("", "", None)
-    if container and container != state.get("container_name"):
-        store.remember({**state, "container_name": container})  # it has another one now
     memory = None if process is None else _memory(process, inside)
     return Look(
         path=store.path,
@@ -345,8 +420,9 @@ def end(store: Store, *, now: bool = False) -> bool:
                 )
                 _gone(process, END_TIMEOUT)
         _killed(process)
-    folder = str(state.get("ipc_dir", ""))
-    if Path(folder).name.startswith("nb-"):
+    folder = Path(str(state.get("ipc_dir", "")))
+    ours = folder.name.startswith("nb-") and folder.parent == Path(_short_folder())
+    if ours and not folder.is_symlink():
         shutil.rmtree(folder, ignore_errors=True)
     store.forget()
     return process is not None

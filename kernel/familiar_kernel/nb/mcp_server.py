@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import sys
+import threading
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
@@ -67,6 +71,15 @@ def serve(*, keep: bool = False) -> int:
         keep: let kernels go on that were started for it.
     """
     made = Server()
+
+    def told_to_end(number: int, _: object) -> None:
+        if not keep:
+            made.end()
+        # The client's input would be read to its end otherwise, by a thread that nothing stops.
+        os._exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, told_to_end)
     try:
         made.app.run("stdio")
     finally:
@@ -81,7 +94,9 @@ class Server:
     def __init__(self) -> None:
         self.app = MCPServer("nb", version=__version__, instructions=INSTRUCTIONS)
         self._jobs = Jobs()
-        self._started: dict[str, Store] = {}
+        self._opened: dict[str, Store] = {}
+        self._started: dict[str, tuple[Store, int]] = {}
+        """Kernels that were started here, with their processes."""
         for tool, hints in (
             (self.open_notebook, EDITS),
             (self.list_kernels, READS),
@@ -104,9 +119,21 @@ class Server:
             self.app.tool(annotations=hints, structured_output=False)(tool)
 
     def end(self) -> None:
-        """End the kernels that were started here."""
-        for store in self._started.values():
-            actions.shutdown(store)
+        """End the kernels that were started here, all at once, and that nobody has replaced."""
+
+        def one(store: Store, pid: int) -> None:
+            try:
+                state = store.state
+                if state is not None and state.get("pid") == pid:
+                    actions.shutdown(store)
+            except (StoreError, KernelFault) as err:
+                print(f"nb mcp: {err}", file=sys.stderr)
+
+        ending = [threading.Thread(target=one, args=each) for each in self._started.values()]
+        for thread in ending:
+            thread.start()
+        for thread in ending:
+            thread.join()
 
     # -- kernels --
 
@@ -125,8 +152,9 @@ class Server:
             look, started = actions.open_notebook(
                 store, kernel=kernel, sandboxed=sandboxed, workspace_mode=workspace_mode, new=new
             )
-            if started:
-                self._started[str(store.path)] = store
+            self._opened[str(store.path)] = store
+            if started and look.pid is not None:
+                self._started[str(store.path)] = (store, look.pid)
             return {**look_facts(look), "started": started}
 
         return await _told(work)
@@ -270,6 +298,12 @@ class Server:
     ) -> list[ContentBlock]:
         """Ask the familiar of a notebook, a Claude session that sees its variables."""
         code = actions.prompt(prompt)
+        state = await _thread(lambda: kernels.required(self._store(path)))
+        if not state.get("familiar"):
+            raise ToolError(
+                f"Its kernel, {state.get('kernel')}, has no familiar; open the notebook with the"
+                " kernel python-claude."
+            )
         return await self._waited(ctx, lambda: self._code(path, code, timeout), wait_seconds)
 
     async def wait_for_job(
@@ -321,8 +355,10 @@ class Server:
     def _store(self, path: str) -> Store:
         if path:
             return Store(path)
-        if len(self._started) == 1:
-            return next(iter(self._started.values()))
+        if len(self._opened) == 1:
+            return next(iter(self._opened.values()))
+        if self._opened:
+            raise StoreError(f"Say which notebook: {', '.join(self._opened)}.")
         return actions.chosen(None)
 
     async def _done(self, path: str, action: Callable[[Store], Any], told: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mcp.types import ContentBlock, ImageContent, TextContent
 
+from . import actions
 from .facts import ran_facts
 from .jobs import Job
 from .terminal import safe
@@ -27,7 +28,7 @@ def job_told(job: Job, page: int) -> list[ContentBlock]:
     """Return what has come of a job so far."""
     state = "ended" if job.ended.is_set() else "running"
     facts: dict[str, Any] = {"job": job.id, "state": state}
-    outputs = list(job.outputs)
+    outputs = [] if job.ran is None else list(job.ran.outputs)
     if job.ran is not None:
         facts |= {"state": job.ran.state, **ran_facts(job.ran)}
     if job.results or job.count > 1:
@@ -36,6 +37,8 @@ def job_told(job: Job, page: int) -> list[ContentBlock]:
             for r in job.results
         ]
         facts["of"] = job.count
+    if state == "ended" and any(actions.failed(r) or r.ran.state != "ok" for r in job.results):
+        facts["state"] = "failed"
     if job.notes:
         facts["notes"] = job.notes[:10]
     if job.fault:

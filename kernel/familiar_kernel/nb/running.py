@@ -6,11 +6,12 @@ time limit is a cell's, not one between two messages, and the kernel may end.
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,7 +35,7 @@ INTERRUPT_TIMEOUT = 5.0
 """Seconds that code has to end once it was interrupted."""
 SWITCH = 0.0003
 """Seconds after which a thread makes way for another, while nbclient is loaded."""
-_LOOK_EVERY = 0.5
+_LOOK_EVERY = 0.2
 """Seconds of silence after which the kernel's process is looked for."""
 
 
@@ -48,12 +49,21 @@ class Ran:
         reply: the kernel's reply; empty where none came.
         seconds: how long it took.
         unreadable: what was wrong with messages that could not be read.
+        interrupted: whether it was stopped from here.
+        outputs: what it shows, where that was kept.
     """
 
     state: State = "ok"
     reply: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     unreadable: list[str] = field(default_factory=list)
+    interrupted: bool = False
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether a person has stopped it, here or elsewhere: nothing behind it is to begin."""
+        return self.interrupted or self.reply.get("ename") == "KeyboardInterrupt"
 
     @property
     def error(self) -> str:
@@ -76,6 +86,7 @@ class Runner:
         state: what is known of the kernel.
         answer: answers a question of the code, given it and whether the answer is a secret; None
             where nobody is there to be asked.
+        stop: when it is set, what runs is interrupted.
     """
 
     def __init__(
@@ -83,7 +94,9 @@ class Runner:
         client: BlockingKernelClient,
         state: dict[str, Any],
         answer: Callable[[str, bool], str] | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
+        self._stop = stop or threading.Event()
         self._client = client
         self._state = state
         self._answer = answer
@@ -117,14 +130,14 @@ class Runner:
         Args:
             code: what to run.
             heard: called with each message that the kernel publishes for it.
-            timeout: seconds that it may run; then it is interrupted.
+            timeout: seconds that it may run, once it has begun; then it is interrupted.
             store_history: whether it counts as a cell.
             stop_on_error: whether an error aborts what waits behind it.
 
         Raises:
-            KeyboardInterrupt: the person has interrupted twice; the code may still run.
+            KeyboardInterrupt: the person has interrupted twice, or wants nb to end; the code may
+                still run.
         """
-        began = time.monotonic()
         request = self._client.execute(
             code,
             store_history=store_history,
@@ -132,51 +145,59 @@ class Runner:
             stop_on_error=stop_on_error,
         )
         ran = Ran()
-        until = None if timeout is None else began + timeout
-        idle = replied = interrupted = late = False
-        while not (idle and replied):
-            try:
-                wait = _LOOK_EVERY if until is None else min(_LOOK_EVERY, until - time.monotonic())
-                ready = dict(self._poller.poll(max(0, int(wait * 1000))))
+        clock = _Clock(timeout)
+        idle = replied = asked = late = False
+        with _Signals(self._stop) as signals:
+            while not (idle and replied):
+                ready = dict(self._poller.poll(int(1000 * min(_LOOK_EVERY, clock.left))))
                 for message in self._messages(self._client.iopub_channel.socket, ready, ran):
                     if message["parent_header"].get("msg_id") != request:
                         continue
+                    if message["msg_type"] == "status":
+                        state = message["content"].get("execution_state")
+                        idle |= state == "idle"
+                        if state == "busy":
+                            clock.start()
                     heard(message)
-                    content = message["content"]
-                    idle |= message["msg_type"] == "status" and (
-                        content.get("execution_state") == "idle"
-                    )
                 for message in self._messages(self._client.stdin_channel.socket, ready, ran):
                     if message["msg_type"] == "input_request" and self._answer is not None:
-                        asked = message["content"]
-                        waited = time.monotonic()
-                        secret = bool(asked.get("password"))
-                        self._client.input(self._answer(str(asked.get("prompt", "")), secret))
-                        if until is not None:
-                            until += time.monotonic() - waited  # the person's time, not the cell's
+                        with clock.paused(), signals.usual():
+                            self._reply(message["content"])
                 for message in self._messages(self._client.shell_channel.socket, ready, ran):
                     if message["parent_header"].get("msg_id") == request:
                         ran.reply, replied = message["content"], True
                         status = ran.reply.get("status")
                         ran.state = status if status in ("ok", "aborted") else "error"
-            except KeyboardInterrupt:
-                if interrupted:
-                    raise
-                interrupted = True
-                self._interrupt()
-            if not ready and kernels.process_of(self._state) is None:
-                ran.state = "died"
-                break
-            if until is not None and time.monotonic() >= until and not (idle and replied):
-                if late:
+                if signals.count > 1:
+                    raise KeyboardInterrupt
+                if not ready and kernels.process_of(self._state) is None:
+                    ran.state = "died"
                     break
-                late = True
-                until = time.monotonic() + INTERRUPT_TIMEOUT
-                self._interrupt()
+                # What has not begun is not interrupted: that would stop what runs before it.
+                if clock.runs and self._stop.is_set() and not asked and not (idle and replied):
+                    asked = ran.interrupted = True
+                    self._interrupt()
+                if clock.left <= 0 and not (idle and replied):
+                    if late:
+                        break
+                    late = True
+                    clock.set(INTERRUPT_TIMEOUT)
+                    self._interrupt()
         if late and ran.state != "died":
             ran.state = "timeout"
-        ran.seconds = time.monotonic() - began
+        ran.interrupted |= signals.count > 0
+        ran.seconds = clock.passed
         return ran
+
+    def _reply(self, asked: dict[str, Any]) -> None:
+        """Answer a question of the code."""
+        assert self._answer is not None
+        try:
+            told = self._answer(str(asked.get("prompt", "")), bool(asked.get("password")))
+        except KeyboardInterrupt:
+            self._stop.set()
+            return
+        self._client.input(told)
 
     def _interrupt(self) -> None:
         kernels.stop(self._client, self._state)
@@ -201,6 +222,87 @@ class Runner:
             yield message
 
 
+class _Clock:
+    """A cell's own time: from its start, without what a person took for an answer.
+
+    Args:
+        limit: seconds that it has; None: as many as it takes.
+    """
+
+    def __init__(self, limit: float | None) -> None:
+        self._limit = float("inf") if limit is None else limit
+        self._began: float | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self._began is not None
+
+    @property
+    def passed(self) -> float:
+        return 0.0 if self._began is None else time.monotonic() - self._began
+
+    @property
+    def left(self) -> float:
+        return max(0.0, self._limit - self.passed)
+
+    def start(self) -> None:
+        if self._began is None:
+            self._began = time.monotonic()
+
+    def set(self, left: float) -> None:
+        """Give it some seconds from now."""
+        self._limit = self.passed + left
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._limit += time.monotonic() - began
+
+
+class _Signals:
+    """Ctrl-C as a wish to stop that is looked at between two messages: an exception could come
+    while one is handled, and lose it. To be told to end (SIGTERM, a terminal that closes) counts
+    twice: the code is left, and what it has shown so far is saved.
+
+    Args:
+        stop: is set by it.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.count = 0
+        self._set = stop
+        self._before: dict[int, Any] = {}
+
+    def _take(self, number: int, _: object) -> None:
+        self.count += 1 if number == signal.SIGINT else 2
+        self._set.set()
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    @contextmanager
+    def usual(self) -> Iterator[None]:
+        """Have Ctrl-C raise its exception inside, for what waits for a person."""
+        if signal.SIGINT not in self._before:
+            yield
+            return
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, self._take)
+
+
 class Outputs:
     """What cells of one notebook show, as nbclient has it: with displays that later ones update.
 
@@ -219,6 +321,8 @@ class Outputs:
         self._lock = threading.RLock()
         self._heard: list[tuple[int, Message | None]] = []
         self._client: NotebookClient | None = None
+        self.faults: list[str] = []
+        """What was wrong with outputs that were left out."""
         usual = sys.getswitchinterval()
         # Or each message would wait for the loader to let go, ten times as long as it takes.
         sys.setswitchinterval(SWITCH)
@@ -230,6 +334,11 @@ class Outputs:
         with self._lock:
             self._ran[cell.index] = cell
             self._heard.append((cell.index, None))
+
+    def forget(self, cell: Cell) -> None:
+        """Know nothing of a cell that has not run after all."""
+        with self._lock:
+            self._ran.pop(cell.index, None)
 
     def hear(self, cell: Cell, message: Message) -> None:
         """Take a message that the kernel has published for a cell."""
@@ -288,7 +397,11 @@ class Outputs:
                 client.clear_before_next_output = False
                 client.clear_display_id_mapping(index)
             else:
-                _take(client, made, index, message)
+                try:
+                    _take(client, made, index, message)
+                except Exception as err:
+                    # A message without what the protocol wants in it costs that one output.
+                    self.faults.append(f"{message['msg_type']}: {err!r}")
         return client.nb
 
 

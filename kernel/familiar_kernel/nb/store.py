@@ -2,8 +2,11 @@
 
 Beside a notebook lies ``.nb/NAME/``, which only its owner can read: ``kernel.json``, how its kernel
 is reached (with the key that signs its messages); ``state.json``, what was started; ``kernel.log``,
-what the kernel has said; and two locks. One guards the file for the moment of a write, one is held
+what the kernel has said; and locks. One guards the file for the moment of a write, one is held
 while cells run. A register in Jupyter's runtime directory says which notebooks have such a folder.
+
+Folders are copied, cloned and shared. So what lies there is believed only where it carries a seal,
+made for this place with a key from the register: what names a process to end is nobody else's word.
 """
 
 from __future__ import annotations
@@ -11,8 +14,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import hmac
 import json
 import os
+import secrets
+import shlex
 import stat
 import tempfile
 import time
@@ -52,6 +58,23 @@ def register() -> Path:
     return Path(jupyter_runtime_dir(), "nb")
 
 
+def _key(*, make: bool = False) -> bytes:
+    """Return the key of the seals; nothing where there is none."""
+    file = register() / "key"
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        if not make:
+            return b""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = file.with_name(f"key.{secrets.token_hex(4)}")
+    write_whole(fresh, secrets.token_bytes(32), mode=0o600)
+    with contextlib.suppress(FileExistsError):
+        os.link(fresh, file)  # another nb may have been quicker
+    fresh.unlink()
+    return file.read_bytes()
+
+
 def known() -> list[Path]:
     """Return the notebooks that have a kernel, or had one that nobody has shut down."""
     found = []
@@ -60,7 +83,11 @@ def known() -> list[Path]:
             path = Path(entry.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if Store(path).state is None:
+        try:
+            gone = Store(path).state is None
+        except StoreError:
+            gone = False  # of a newer nb: it is there, and whoever wants it is told
+        if gone:
             with contextlib.suppress(OSError):
                 entry.unlink()
         else:
@@ -92,9 +119,13 @@ class Store:
         try:
             return Document(self.path.read_bytes().decode("utf-8"))
         except FileNotFoundError:
-            raise StoreError(
-                f"There is no notebook {self.path}; nb open --new makes an empty one."
-            ) from None
+            told = f"There is no notebook {self.path}; nb open --new makes an empty one."
+            if self.state is not None:
+                told = (
+                    f"There is no notebook {self.path} any more, but it has a kernel. Give the file"
+                    f" its name back, or end that: nb shutdown -n {shlex.quote(str(self.path))}"
+                )
+            raise StoreError(told) from None
         except (OSError, UnicodeDecodeError) as err:
             why = err.strerror if isinstance(err, OSError) else "it is no UTF-8 text"
             raise StoreError(f"{self.path} cannot be read: {why}.") from None
@@ -117,17 +148,39 @@ class Store:
         return after
 
     def make(self, text: str) -> None:
-        """Make the notebook, where there is none."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._write(text)
+        """Make the notebook, where there is none.
+
+        Raises:
+            StoreError: it cannot be made.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._locked("write.lock", WRITE_TIMEOUT):
+                if not self.path.exists():
+                    self._write(text)
+        except OSError as err:
+            raise StoreError(f"{self.path} cannot be made: {err.strerror}.") from None
+
+    def writable(self) -> None:
+        """See that the notebook can be written, before something is run for it.
+
+        Raises:
+            StoreError: it cannot.
+        """
+        if self.path.exists() and not os.access(self.path, os.W_OK):
+            raise StoreError(
+                f"{self.path} is write-protected, so outputs could not be kept. Make it writable"
+                " (chmod u+w), or use nb run."
+            )
+        self.made()
 
     def _write(self, text: str) -> None:
         try:
             # Beside the notebook a front end's list of files would see it come and go.
             folder = self.made()
-            for left in folder.glob("*.part"):
+            for left in folder.glob(f"{_PART}*"):
                 left.unlink(missing_ok=True)  # of a writer that was killed
-            write_whole(self.path, text.encode("utf-8"), beside=folder)
+            write_whole(self.path, text.encode("utf-8"), beside=folder, prefix=_PART)
         except OSError as err:
             raise StoreError(
                 f"{self.path} was not written, and is as before: {err.strerror}."
@@ -138,7 +191,7 @@ class Store:
 
     @property
     def state(self) -> dict[str, Any] | None:
-        """What was started for it, or None where nothing was.
+        """What was started for it, or None where nothing was, or it was for another place.
 
         Raises:
             StoreError: a newer nb has written it.
@@ -147,20 +200,47 @@ class Store:
             state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        if not isinstance(state, dict):
+        if not isinstance(state, dict) or not isinstance(seal := state.pop("seal", None), str):
+            return None
+        if not hmac.compare_digest(self._seal(state, _key()), seal):
             return None
         if state.get("version", 0) > VERSION:
             raise StoreError(f"{self.folder} was written by a newer nb; use that one.")
         return state
 
+    def _seal(self, state: dict[str, Any], key: bytes) -> str:
+        """Return what shows that this user has written something down, for this notebook."""
+        if not key:
+            return ""
+        text = json.dumps([str(self.path), state], sort_keys=True)
+        return hmac.new(key, text.encode(), "sha256").hexdigest()
+
+    @property
+    def connection(self) -> dict[str, Any] | None:
+        """How the kernel is reached, or None where that is not known, or not by us."""
+        state = self.state
+        try:
+            raw = self.connection_file.read_bytes()
+            found = json.loads(raw)
+        except (OSError, ValueError):
+            return None
+        known = state is not None and state.get("connection") == hashlib.sha256(raw).hexdigest()
+        return found if known and isinstance(found, dict) else None
+
     def remember(self, state: dict[str, Any]) -> None:
-        """Write down what was started."""
+        """Write down what was started, and that the kernel is reached by its connection file as it
+        is now.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         self.made()
-        text = json.dumps({"version": VERSION, **state}, indent=1, ensure_ascii=False)
+        connection = hashlib.sha256(self.connection_file.read_bytes()).hexdigest()
+        state = {"version": VERSION, **state, "connection": connection}
+        sealed = {**state, "seal": self._seal(state, _key(make=True))}
+        write_whole(self._entry(register()), os.fsencode(self.path), mode=0o600)
+        text = json.dumps(sealed, indent=1, ensure_ascii=False)
         write_whole(self.folder / "state.json", (text + "\n").encode(), mode=0o600)
-        folder = register()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_whole(self._entry(folder), os.fsencode(self.path), mode=0o600)
 
     def forget(self) -> None:
         """Remove what nb knows of its kernel, and its connection; the log stays."""
@@ -174,26 +254,51 @@ class Store:
         """Return the folder, made if need be."""
         try:
             self.folder.parent.mkdir(mode=0o700, exist_ok=True)
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+            for folder in (self.folder.parent, self.folder):
+                folder.mkdir(mode=0o700, exist_ok=True)
+                self._own(folder)
             ignored = self.folder.parent / ".gitignore"
             if not ignored.exists():
                 ignored.write_text("*\n")
         except OSError as err:
             raise StoreError(
                 f"nb keeps its files in {self.folder}, which cannot be made: {err.strerror}."
+                " Copy the notebook into a folder of your own."
             ) from None
         return self.folder
+
+    def _own(self, folder: Path) -> None:
+        """See that a folder is this user's alone.
+
+        Raises:
+            StoreError: it is not.
+        """
+        seen = folder.lstat()
+        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid():
+            raise StoreError(
+                f"{folder} is not a folder of yours, and nb would keep keys there. Copy the"
+                " notebook into a folder of your own."
+            )
+        if seen.st_mode & 0o077:
+            folder.chmod(0o700)
 
     # -- locks --
 
     @contextmanager
-    def running(self, what: str, wait: float, waits: Callable[[str], None]) -> Iterator[None]:
+    def running(
+        self,
+        what: str,
+        wait: float,
+        waits: Callable[[str], None],
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> Iterator[None]:
         """Be the only nb that runs cells of this notebook.
 
         Args:
             what: the command, for others to be told.
             wait: seconds to wait for another one; 0 not to, and infinite to wait for ever.
             waits: called with who holds it, where that is waited for.
+            given_up: whether it is not to be waited for any longer.
 
         Raises:
             Busy: another one holds it still.
@@ -202,9 +307,9 @@ class Store:
         lock = _lock(self.folder / "running.lock")
         began = time.monotonic()
         told = False
-        while not _taken(lock, 0.0 if not told else min(1.0, wait)):
+        while not _taken(lock, 0.0 if not told else min(0.3, wait)):
             who = _holder(holder)
-            if time.monotonic() - began >= wait:
+            if time.monotonic() - began >= wait or given_up():
                 raise Busy(f"{who} runs cells of this notebook. Wait for it, or end it.")
             if not told:
                 waits(who)
@@ -236,6 +341,8 @@ class Store:
             lock.release()
 
 
+_PART = "notebook-"
+"""How the names of half-written notebooks begin."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -264,7 +371,12 @@ def _holder(file: Path) -> str:
 
 
 def write_whole(
-    path: Path, data: bytes, *, mode: int | None = None, beside: Path | None = None
+    path: Path,
+    data: bytes,
+    *,
+    mode: int | None = None,
+    beside: Path | None = None,
+    prefix: str = "",
 ) -> None:
     """Write a file so that it is the old or the new one at every moment, a power cut included.
 
@@ -275,6 +387,7 @@ def write_whole(
         data: all of it.
         mode: its mode, if not that of the old one.
         beside: a folder on the same file system, where it is written first.
+        prefix: how its name begins there.
 
     Raises:
         OSError: it was not written; the old one is there as it was.
@@ -286,7 +399,7 @@ def write_whole(
         old = None
     if old is not None and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, "it is write-protected", str(path))
-    fd, temporary = tempfile.mkstemp(suffix=".part", dir=beside or path.parent)
+    fd, temporary = tempfile.mkstemp(".part", prefix or None, beside or path.parent)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)

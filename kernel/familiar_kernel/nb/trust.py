@@ -7,12 +7,19 @@ came from somebody else stays untrusted, whatever is run in it.
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
+    from nbformat.sign import NotebookNotaryContext
 
     from .document import Document
+
+
+log = logging.getLogger(__name__)
 
 
 class Trust:
@@ -35,27 +42,34 @@ class Trust:
         """Sign what was written last, if it needs that and may have it."""
         if not self._trusted or not self._ours:
             return
-        from nbformat.sign import NotebookNotary
 
-        notebook = _read(self._ours)
-        with NotebookNotary() as notary:
+        def sign(notary: NotebookNotaryContext, notebook: NotebookNode) -> bool:
             if not notary.check_cells(notebook):
                 notary.sign(notebook)
+            return True
+
+        _asked(self._ours, sign)
 
 
 def _is_trusted(text: str) -> bool:
+    return _asked(text, lambda notary, n: notary.check_signature(n) or notary.check_cells(n))
+
+
+def _asked(text: str, ask: Callable[[NotebookNotaryContext, NotebookNode], bool]) -> bool:
+    """Ask the notary about a notebook; where one of them cannot be read, the answer is no."""
+    import nbformat
     from nbformat.sign import NotebookNotary
 
-    notebook = _read(text)
-    with NotebookNotary() as notary:
-        return notary.check_signature(notebook) or notary.check_cells(notebook)
-
-
-def _read(text: str) -> NotebookNode:
-    import nbformat
-
-    notebook: NotebookNode = nbformat.reads(text, as_version=4)
-    for cell in notebook.cells:
-        # A word in the file proves nothing, and Jupyter's notary would take it.
-        cell.metadata.pop("trusted", None)
-    return notebook
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about ids, which nb leaves as they are
+            notebook: NotebookNode = nbformat.reads(text.removeprefix("\ufeff"), as_version=4)
+        for cell in notebook.cells:
+            # A word in the file proves nothing, and Jupyter's notary would take it.
+            cell.metadata.pop("trusted", None)
+        with NotebookNotary() as notary:
+            return ask(notary, notebook)
+    except Exception:
+        # nbformat raises many kinds for what it does not know. Not to sign is the safe side.
+        log.info("the notary could not be asked", exc_info=True)
+        return False

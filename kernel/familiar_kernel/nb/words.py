@@ -19,7 +19,8 @@ first steps:
   nb shutdown                end the kernel
 
 A cell is named by its index (0, -1), its id or the beginning of it; a range
-(2:5) is a Python slice. Where several notebooks are open, -n FILE says which.
+(2:5) is a Python slice. What begins with a minus stands behind --, as in
+nb exec -- -2: Where several notebooks are open, -n FILE says which.
 """
 
 _EPILOG = """\
@@ -27,6 +28,7 @@ exit status:
   0  it went well            3  the kernel has died, or there is none
   1  a cell has failed       4  a cell took longer than --timeout
   2  the command is wrong, or the notebook cannot be read or written
+  130  it was stopped with Ctrl-C
 
 environment:
   NB_NOTEBOOK   the notebook that is meant where -n is not given

@@ -27,6 +27,8 @@ _WHOLE = {
     *(".vscode", ".idea", ".devcontainer", ".vim", ".nvim"),
     # What JupyterLab puts back where somebody reverts a notebook, and settings.
     *(".ipynb_checkpoints", ".jupyter", ".ipython", ".virtual_documents"),
+    # What nb knows of kernels.
+    ".nb",
     # For a folder that is somebody's home after all.
     *(".ssh", ".config", ".local", ".direnv"),
     # Python environments: what is run when somebody types python, or starts JupyterLab from there.
