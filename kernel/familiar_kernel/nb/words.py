@@ -19,8 +19,8 @@ first steps:
   nb shutdown                end the kernel
 
 A cell is named by its index (0, -1), its id or the beginning of it; a range
-(2:5) is a Python slice. What begins with a minus stands behind --, as in
-nb exec -- -2: Where several notebooks are open, -n FILE says which.
+(2:5) is a Python slice; what begins with a minus stands behind a --, as in
+nb exec -- -1. Where several notebooks are open, -n FILE says which.
 """
 
 _EPILOG = """\
