@@ -1,0 +1,198 @@
+"""Asks Docker for what :mod:`.spawning` decided. Thin: what a lab is like is decided there.
+
+Before each start the protected groups are made sure of and rights are read anew, so that no lab
+starts with rights that somebody has lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import docker
+from docker.errors import APIError
+from docker.utils import kwargs_from_env
+from dockerspawner import DockerSpawner
+from tornado import web
+from traitlets import Any as AnyTrait
+from traitlets import Instance, default
+
+from . import groups, profiles, spawning
+from .gpu import Probe
+from .people_sockets import PeopleSockets, asks
+from .settings import Settings
+
+_GPU_PATIENCE = 10.0
+"""Seconds that the start of a lab waits to hear of GPUs."""
+
+
+class LabSpawner(DockerSpawner):
+    """One person's lab in a container."""
+
+    settings = Instance(Settings, help="The hub's settings.").tag(config=True)
+    gpu = Instance(Probe, help="Who knows whether there are GPUs.").tag(config=True)
+    # DockerSpawner's own reads names as templates, and a name may hold braces.
+    format_volume_name = AnyTrait(lambda name, spawner: name)
+
+    _clients = threading.local()
+    _sockets = PeopleSockets()
+    _planned: Mapping[str, str] = {}
+
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        """The threads in which Docker is asked. DockerSpawner has one, and whatever is slow there
+        holds up everybody."""
+        found: ThreadPoolExecutor | None = LabSpawner._executor
+        if found is None:
+            found = ThreadPoolExecutor(self.settings.docker_threads, "docker")
+            LabSpawner._executor = found
+        return found
+
+    def _docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Ask Docker, in one of these threads."""
+        return getattr(self._own_client(), method)(*args, **kwargs)
+
+    def _own_client(self) -> Any:
+        """Return this thread's client, since one is not for several."""
+        client = getattr(self._clients, "client", None)
+        if client is None:
+            client = docker.APIClient(
+                **{"version": "auto", **kwargs_from_env(), **self.client_kwargs}
+            )
+            self._clients.client = client
+        return client
+
+    @default("object_name")
+    def _object_name_default(self) -> str:
+        return spawning.container_name(self.settings, self.user.name, self.name)
+
+    @property
+    def escaped_name(self) -> str:
+        """The person's name as it stands in Docker's."""
+        return spawning.escaped(self.user.name)
+
+    @default("options_form")
+    def _default_options_form(self) -> Any:
+        # A function, so that each page shows what the person's groups allow now.
+        return lambda spawner: profiles.form(
+            profiles.allowed(spawner.settings.profiles, spawner.group_names())
+        )
+
+    @default("options_from_form")
+    def _default_options_from_form(self) -> Any:
+        return profiles.from_form
+
+    def group_names(self) -> frozenset[str]:
+        """Return the groups that the person is in now."""
+        return frozenset(group.name for group in self.user.orm_user.groups)
+
+    def volume_names(self) -> dict[str, str]:
+        """Return the names of the person's volumes: home, workspace and cache."""
+        return spawning.volume_names(self.settings, self.user.name)
+
+    async def plan(self) -> spawning.Plan:
+        """Return what the lab is to be like, with the rights that the person has now.
+
+        Raises:
+            tornado.web.HTTPError: 403: they chose a kind of lab that they may not have.
+        """
+        for name in groups.ensure(self.user.db):
+            self.log.warning("The protected group %s was gone; it is there again, empty.", name)
+        try:
+            return spawning.plan(
+                self.settings,
+                self.user.name,
+                self.name,
+                self.group_names(),
+                self.user_options or {},
+                await self.gpu.known(_GPU_PATIENCE),
+            )
+        except profiles.ProfileError as error:
+            raise web.HTTPError(403, str(error)) from error
+
+    async def start(self) -> Any:
+        """Start the lab; the hub calls it. Returns its address and port."""
+        plan = await self.plan()
+        for remark in plan.remarks:
+            self.log.warning("%s.", remark)
+        self.image = plan.image
+        self.object_name = plan.name
+        self.mem_limit = plan.memory
+        self.cpu_limit = plan.cpus
+        self.mounts = list(plan.mounts)
+        self.extra_host_config = dict(plan.host_config)
+        self.extra_create_kwargs = dict(plan.create)
+        self._planned = plan.environment
+        # DockerSpawner makes it in the hub's own thread, where it asks for the engine's version.
+        await self._in_thread(lambda: self.client)
+        if self.settings.shared == "cifs":
+            await self._refuse_without_share()
+        await self._settle_sockets(groups.DOCKER in plan.grants)
+        return await super().start()
+
+    async def poll(self) -> Any:
+        """Return None while the lab runs; the hub asks twice a minute.
+
+        Who has left ``docker-privileged`` loses the socket here, in a lab that goes on.
+        """
+        status = await super().poll()
+        filtered = self.settings.docker.sockets and not self.settings.docker.raw
+        if status is None and filtered:
+            may = groups.DOCKER in groups.grants_of(self.group_names())
+            await self._in_thread(
+                lambda: self._sockets.settle(asks(self._own_client()), self.escaped_name, may)
+            )
+        return status
+
+    async def _settle_sockets(self, may: bool) -> None:
+        """Open the person's socket if they may have one, and close those of all who may not.
+
+        Raises:
+            familiar_hub.people_sockets.SocketError: the filter did not do it.
+        """
+        if not self.settings.docker.sockets or self.settings.docker.raw:
+            return
+        members = groups.members(self.user.db, groups.DOCKER)
+        escaped = [spawning.escaped(name) for name in members]
+        person = self.escaped_name
+
+        def settle() -> tuple[str, ...]:
+            ask = asks(self._own_client())
+            closed = self._sockets.keep_only(ask, escaped)
+            self._sockets.settle(ask, person, may)
+            return closed
+
+        for name in await self._in_thread(settle):
+            self.log.warning("The Docker socket of %s was closed: not a member any more.", name)
+
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        return await asyncio.wrap_future(self.executor.submit(call))
+
+    def get_env(self) -> dict[str, str]:
+        """Return the lab's environment. What the hub itself sets goes before a profile's."""
+        return {**self._planned, **super().get_env()}
+
+    def _render_templates(self, obj: Any, ns: Any = None) -> Any:
+        """Leave text as it is: there are no templates here, and a name may hold braces."""
+        return obj
+
+    async def _refuse_without_share(self) -> None:
+        """Keep Docker from making an ordinary volume where the share on another machine is meant.
+
+        Raises:
+            tornado.web.HTTPError: 503: there is no volume that leads to the share.
+        """
+        name = spawning.shared_volume(self.settings)
+        try:
+            await self.docker("inspect_volume", name)
+        except APIError as error:
+            if error.status_code != 404:
+                raise
+            raise web.HTTPError(
+                503,
+                f"The volume {name} of the shared folder is not there; an administrator makes it"
+                " with `python -m familiar_hub.share`.",
+            ) from error
