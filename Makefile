@@ -36,7 +36,9 @@ demo: $(VENV)/.stamp-demo ## Talk to the familiar without an account: runs the e
 test: $(VENV)/.stamp-test lint ## Set up all that the tests need and run them (PYTEST_ARGS="-k name" for some)
 	@.ci/tools
 	@.ci/podman $(BIN)/familiar >/dev/null
+	@.ci/hub $(VENV) >$(VENV)/hub-pythons
 	@export FAMILIAR_TEST_BROWSER="$$(.ci/browser $(BIN)/python)"; \
+	export FAMILIAR_TEST_HUB_PYTHONS="$$(cat $(VENV)/hub-pythons)"; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-test ## Check style and types
@@ -69,8 +71,8 @@ image: $(VENV)/.stamp-test ## Build the lab's image with podman or Docker (IMAGE
 constraints: $(VENV)/.stamp-python ## Write constraints.txt anew, from the newest releases
 	@set -e; fresh="$$(mktemp -d)"; trap 'rm -rf -- "$$fresh"' EXIT; \
 	$(BIN)/python -m venv "$$fresh/venv"; \
-	"$$fresh/venv/bin/python" -m pip install --quiet --disable-pip-version-check '.[test,dev]'; \
-	"$$fresh/venv/bin/python" -m pip freeze --exclude familiar-kernel > "$$fresh/versions"; \
+	"$$fresh/venv/bin/python" -m pip install --quiet --disable-pip-version-check '.[test,dev]' './deploy/hub[test]'; \
+	"$$fresh/venv/bin/python" -m pip freeze --exclude familiar-kernel --exclude familiar-hub > "$$fresh/versions"; \
 	grep '^#' constraints.txt > "$$fresh/list"; cat "$$fresh/versions" >> "$$fresh/list"; \
 	cp "$$fresh/list" constraints.txt
 
@@ -95,7 +97,7 @@ $(VENV)/.stamp-demo: pyproject.toml constraints.txt $(wildcard kernelspecs/*/*) 
 	@$(PIP_INSTALL) --editable '.[demo]'
 	@touch $@
 
-$(VENV)/.stamp-test: pyproject.toml constraints.txt $(wildcard kernelspecs/*/*) | $(VENV)/.stamp-python
+$(VENV)/.stamp-test: pyproject.toml deploy/hub/pyproject.toml constraints.txt $(wildcard kernelspecs/*/*) | $(VENV)/.stamp-python
 	@echo "Installing familiar-kernel and what its tests need into $(VENV) (once; it takes a minute or two) ..."
-	@$(PIP_INSTALL) --editable '.[test,dev]'
+	@$(PIP_INSTALL) --editable '.[test,dev]' --editable 'deploy/hub[test]'
 	@touch $@ $(VENV)/.stamp-demo
