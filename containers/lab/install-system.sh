@@ -17,11 +17,17 @@ trust=
 {
     apt-get $trust update --quiet
     apt-get $trust install --yes --quiet --no-install-recommends $(grep -v '^#' "$list")
+    # Docker's client; where it has no package of its own, out of the one that has the Engine too.
+    if ! command -v docker >/dev/null; then
+        (cd /tmp/build && apt-get $trust download --quiet docker.io && dpkg-deb --extract docker.io_*.deb docker.io)
+        install /tmp/build/docker.io/usr/bin/docker /usr/bin/docker
+    fi
 }
 rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/*
 
 name_user jovyan /home/jovyan /bin/bash
-install --directory --owner=1000 --group=1000 /home/jovyan /home/jovyan/work /opt/lab
+# Volumes that are mounted at these begin as the user's.
+install --directory --owner=1000 --group=1000 /home/jovyan /home/jovyan/work /home/jovyan/.cache /home/jovyan/shared /opt/lab
 
 # Rootless podman gives a container many users through these two. As setuid programs they would need nearly all
 # capabilities of root, and a container has few; with one capability each they need just that one.

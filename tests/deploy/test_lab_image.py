@@ -44,6 +44,7 @@ set -eu
 claude --version; podman --version; docker --version; git --version; tmux -V; vim --version
 kubectl version --client 2>&1; helm version --short; curl --version; ssh -V 2>&1
 fuse-overlayfs --version; crun --version; nb --help; familiar --version
+DOCKER_HOST=unix:///nowhere docker --version; jupyterhub-singleuser --version
 python -c 'import ipympl, ipywidgets, jupyterlab_notifications_extension, matplotlib, numpy, pandas
 import scipy, seaborn, sklearn, socks, sympy; print(scipy.fft.fft([1, 2]).sum())'
 """
@@ -55,6 +56,7 @@ def test_what_is_in_it(lab_image: Image) -> None:
         assert name in told, told
     assert "GitVersion" in told or "Client Version" in told
     assert "(2+0j)" in told
+    assert "Docker version" in told
     specs = lab_image.once("jupyter", "kernelspec", "list", "--json").stdout
     assert {"python-claude", "python-claude-sandboxed"} <= set(json.loads(specs)["kernelspecs"])
     lab_image.once("pip", "check")

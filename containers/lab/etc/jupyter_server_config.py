@@ -33,7 +33,9 @@ class LabIdentity(PasswordIdentityProvider):
 
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821  # Jupyter defines it
-c.ServerApp.identity_provider_class = LabIdentity
+if not os.environ.get("JUPYTERHUB_API_TOKEN"):
+    # Under a hub, jupyterhub-singleuser brings its own, which asks the hub who is there.
+    c.ServerApp.identity_provider_class = LabIdentity
 if os.environ.get("FAMILIAR_LAB_AUTH") == "proxy" and not os.environ.get("JUPYTER_TOKEN"):
     # The proxy has asked already. Its requests carry the name under which people know it.
     c.IdentityProvider.token = ""
