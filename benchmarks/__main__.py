@@ -18,6 +18,8 @@ from . import (
     git_hooks,
     grammar,
     hibernation,
+    hub_broadcast,
+    hub_socket,
     interrupt,
     life,
     memory,
@@ -47,6 +49,8 @@ BENCHMARKS = {
         sandbox,
         notebooks,
         git_hooks,
+        hub_broadcast,
+        hub_socket,
     )
 }
 RESULTS = Path(__file__).parent / "results"

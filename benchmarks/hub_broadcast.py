@@ -1,4 +1,4 @@
-"""A broadcast to 500 labs, beside plain JupyterHub: its listing, and a script over its API.
+"""A hub with 500 labs beside plain JupyterHub: 200 spawns at once, listings, and a broadcast.
 
 Without a broadcast an administrator's script would ask the same of a plain hub for each person: a
 token for one server, the notice to that server, the token's end. It is given the same number of
@@ -93,25 +93,29 @@ def measure(bench: Bench) -> Iterator[Row]:
         _running(bench, "hub-ours", names, _OURS) as ours,
         _running(bench, "hub-plain", names, "") as plain,
     ):
-        yield from _spawns(bench, ours, plain, names)
+        yield from _spawns(bench, ours, plain, names, rounds)
         yield from _broadcasts(bench, ours, plain, names, rounds)
 
 
-def _spawns(bench: Bench, ours: _Hub, plain: _Hub, names: Sequence[str]) -> Iterator[Row]:
-    batch = min(50, max(1, len(names) // 5))
-    bench.say(f"{len(names)} spawns on each of two hubs, {batch} at a time")
+def _spawns(
+    bench: Bench, ours: _Hub, plain: _Hub, names: Sequence[str], rounds: int
+) -> Iterator[Row]:
+    batch = names[: 2 * len(names) // 5]
+    bench.say(f"{len(batch)} spawns at once on each of two hubs, {rounds} times")
     both: dict[str, list[float]] = {ours.url: [], plain.url: []}
     for hub in (ours, plain):
         hub.make(names)
-    for start in range(0, len(names), batch):
+    for number in range(rounds):
         # In turn, and each of them first as often as the other.
-        pair = (ours, plain) if start // batch % 2 else (plain, ours)
-        for hub in pair:
+        for hub in (ours, plain) if number % 2 else (plain, ours):
             began = time.perf_counter()
-            hub.start(names[start : start + batch])
+            hub.start(batch)
             both[hub.url].append(time.perf_counter() - began)
-    what = f"{batch} spawns at once through a spawner that only keeps the books"
+            hub.stop(batch)
+    what = f"{len(batch)} spawns at once through a spawner that only keeps the books"
     yield _row(what, "s", both[ours.url], "plain JupyterHub", both[plain.url])
+    for hub in (ours, plain):
+        hub.start(names)
 
 
 def _broadcasts(
@@ -173,12 +177,21 @@ class _Hub:
         """Start labs and wait until the hub has them all."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda name: self.ask("POST", f"api/users/{name}/server"), names))
-        deadline = time.monotonic() + TIMEOUT
         for name in names:
-            while not self.ask("GET", f"api/users/{name}")["servers"].get("", {}).get("ready"):
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"the lab of {name} did not start")
-                time.sleep(0.05)
+            self._wait(name, "to run", lambda servers: bool(servers.get("", {}).get("ready")))
+
+    def stop(self, names: Sequence[str]) -> None:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda name: self.ask("DELETE", f"api/users/{name}/server"), names))
+        for name in names:
+            self._wait(name, "to be stopped", lambda servers: not servers)
+
+    def _wait(self, name: str, what: str, is_so: Callable[[dict[str, Any]], bool]) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while not is_so(self.ask("GET", f"api/users/{name}")["servers"]):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the lab of {name} did not come {what}")
+            time.sleep(0.05)
 
     def turn(self) -> None:
         port = next(port for name, port in self.ports.items() if name.startswith("well"))
