@@ -17,6 +17,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+IMAGE ?= lab
 IMAGE_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -50,8 +51,9 @@ format: $(VENV)/.stamp-test ## Put the code into shape
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
 
-docs: $(VENV)/.stamp-test ## Write docs/reference.md anew, from the code
+docs: $(VENV)/.stamp-test ## Write the references in docs anew, from the code
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python docs/generate_hub.py
 
 docs-check: $(VENV)/.stamp-test ## Check that the pages made from the code are up to date
 	@$(BIN)/python -m pytest -q tests/unit -k docs $(PYTEST_ARGS)
@@ -65,8 +67,8 @@ bench: $(VENV)/.stamp-test ## Measure against the peers, side by side, in one ru
 wheel: $(VENV)/.stamp-test ## Build the wheel and the source distribution into dist/
 	@$(BIN)/python -m build --outdir dist .
 
-image: $(VENV)/.stamp-test ## Build the lab's image with podman or Docker (IMAGE_ARGS="--base NAME --network host")
-	@$(BIN)/python containers/lab/build.py $(IMAGE_ARGS)
+image: $(VENV)/.stamp-test ## Build the lab's image with podman or Docker (IMAGE=hub; IMAGE_ARGS="--base NAME --network host")
+	@$(BIN)/python containers/build.py $(IMAGE) $(IMAGE_ARGS)
 
 constraints: $(VENV)/.stamp-python ## Write constraints.txt anew, from the newest releases
 	@set -e; fresh="$$(mktemp -d)"; trap 'rm -rf -- "$$fresh"' EXIT; \

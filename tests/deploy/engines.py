@@ -181,8 +181,18 @@ def _start(daemon: str, engine: Engine, folder: Path) -> None:
 def _stop(folder: Path) -> None:
     pid = int((folder / "pid").read_text())
     subprocess.run([*_sudo(), "kill", str(pid)], check=True)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        psutil.Process(pid).wait(60)
+    deadline = time.monotonic() + 60
+    while not _ended(pid):
+        assert time.monotonic() < deadline, (folder / "log").read_text(errors="replace")[-3000:]
+        time.sleep(0.1)
     # It leaves the name of a network's namespace mounted.
     for name in (folder / "state" / "netns").glob("*"):
         subprocess.run([*_sudo(), "umount", str(name)], check=True)
+
+
+def _ended(pid: int) -> bool:
+    """Whether a process has ended, also where it is another worker's child, who has not looked."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

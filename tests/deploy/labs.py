@@ -63,15 +63,12 @@ def built(engine: Engine, podman: Engine, scratch: Path, shared: Path) -> Image:
         name = file.read()
         if not name:
             base = podman.run("image", "inspect", "--format={{.Id}}", BASE).stdout
-            name = f"{NAME}:{_made_from(base)}"
+            name = f"{NAME}:{made_from(base, _CONTEXT)}"
             file.write(name)
     with locked(f"lab-{engine.kind}"):
         if engine.has_image(name):
             return Image(engine, name)
-        if not engine.has_image(BASE):
-            pipe = f'"{podman.program}" save --quiet {BASE} | "{engine.program}" load --quiet'
-            both = {**podman.environment, **engine.environment}
-            subprocess.run(["bash", "-eo", "pipefail", "-c", pipe], env=both, check=True)
+        give_base(engine, podman)
         before, unnamed = _images(engine, NAME), _images(engine, "--filter=dangling=true")
         _build(engine, name, scratch)
         # What only this build needed, and what was made from earlier states of the checkout; but
@@ -84,6 +81,14 @@ def built(engine: Engine, podman: Engine, scratch: Path, shared: Path) -> Image:
         return Image(engine, name)
 
 
+def give_base(engine: Engine, podman: Engine) -> None:
+    """Give an engine the base of the tests' images, which podman has."""
+    if not engine.has_image(BASE):
+        pipe = f'"{podman.program}" save --quiet {BASE} | "{engine.program}" load --quiet'
+        both = {**podman.environment, **engine.environment}
+        subprocess.run(["bash", "-eo", "pipefail", "-c", pipe], env=both, check=True)
+
+
 def _images(engine: Engine, which: str) -> list[str]:
     """Return the ids of some images, the newest first."""
     return engine.run("images", "--quiet", which).stdout.split()
@@ -94,7 +99,7 @@ def _build(engine: Engine, name: str, scratch: Path) -> None:
     authorities = scratch / "authorities.pem"
     authorities.write_text(f"# {AUTHORITY}\n{trusted.read_text(encoding='utf-8')}")
     command = [
-        sys.executable, str(ROOT / "containers/lab/build.py"), f"--runtime={engine.program}",
+        sys.executable, str(ROOT / "containers/build.py"), "lab", f"--runtime={engine.program}",
         f"--base={BASE}", "--network=host", f"--tag={name}",
     ]  # fmt: skip
     told = {"PIP_CERT": str(authorities), "PIP_TRUSTED_HOST": HOST_OF_AN_INDEX}
@@ -111,10 +116,15 @@ def _build(engine: Engine, name: str, scratch: Path) -> None:
     assert done.returncode == 0, log.read_text(errors="replace")[-4000:]
 
 
-def _made_from(base: str) -> str:
-    """Return a name for what the image is made from."""
+def made_from(base: str, places: Sequence[str]) -> str:
+    """Return a name for what an image is made from.
+
+    Args:
+        base: the identity of its base.
+        places: files and folders of the checkout.
+    """
     digest = hashlib.sha256(base.encode())
-    for name in _CONTEXT:
+    for name in places:
         place = ROOT / name
         files = sorted(place.rglob("*")) if place.is_dir() else [place]
         for file in files:

@@ -15,8 +15,9 @@ LAB = ROOT / "containers" / "lab"
 
 
 def loaded(name: str) -> ModuleType:
-    """Return a script of the folder, which is no package, as a module."""
-    spec = importlib.util.spec_from_file_location(f"lab_{name}", LAB / f"{name}.py")
+    """Return a script of ``containers``, which is no package, as a module."""
+    file = ROOT / "containers" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"containers_{file.stem}", file)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -34,7 +35,7 @@ def versions(*files: Path) -> dict[str, str]:
 def test_the_command_that_builds(runtime: str) -> None:
     given = {"BASE_IMAGE": "", "IMAGE_TAG": "one"}
     command = loaded("build").building(
-        runtime, ROOT, Path("/kept"), ["a:one", "a:two"], given, "host"
+        runtime, LAB / "Containerfile", Path("/kept"), ["a:one", "a:two"], given, "host"
     )
     assert command[:2] == [runtime, "build"]
     assert command[-1] == str(ROOT)
@@ -49,10 +50,30 @@ def test_the_command_that_builds(runtime: str) -> None:
 
 
 def test_a_runtime_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert loaded("build").main(["--runtime", "podman-of-nobody"]) == 1
+    assert loaded("build").main(["lab", "--runtime", "podman-of-nobody"]) == 1
     assert capsys.readouterr().err == (
-        "make image: podman-of-nobody was not found; install podman or Docker.\n"
+        "containers/build.py: podman-of-nobody was not found; install podman or Docker.\n"
     )
+
+
+def test_what_of_npms_settings_a_build_is_told() -> None:
+    # Where packages are and as whom to ask; not what only this machine means, such as a file.
+    told = (
+        "registry=https://one.example/\n//one.example/:_authToken=t\n"
+        "@ours:registry = https://two.example/\ncafile=/here/ca.pem\n# registry=no\nnodedir=/usr\n"
+    )
+    assert loaded("build").npm_settings(told).splitlines() == [
+        "registry=https://one.example/",
+        "//one.example/:_authToken=t",
+        "@ours:registry = https://two.example/",
+    ]
+
+
+def test_an_image_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        loaded("build").main(["sandbox"])  # `familiar sandbox build` makes that one
+    assert {"lab", "hub"} <= set(loaded("build").images())
+    assert "'sandbox'" in capsys.readouterr().err
 
 
 def test_without_git_there_is_no_commit(tmp_path: Path) -> None:
@@ -60,7 +81,7 @@ def test_without_git_there_is_no_commit(tmp_path: Path) -> None:
 
 
 def test_what_the_familiar_needs_and_in_which_version() -> None:
-    needs = loaded("needs")
+    needs = loaded("lab/needs")
     project = (
         '[project]\ndependencies = ["a>=1"]\n[project.optional-dependencies]\nx = ["b"]\ny = ["c"]'
     )
@@ -89,4 +110,4 @@ def test_every_suite_has_the_same_tools() -> None:
         for line in lines:
             assert re.fullmatch(r"[a-z0-9.+-]+=[0-9][^ ]*\*", line), line
         found[file.stem] = {line.partition("=")[0] for line in lines}
-    assert found["bookworm"] == found["trixie"] - {"passt"}
+    assert found["bookworm"] == found["trixie"] - {"docker-cli", "passt"}

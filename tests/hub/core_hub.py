@@ -178,7 +178,12 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running_hub(
-    folder: Path, python: str = sys.executable, *, more: str = "", **variables: str
+    folder: Path,
+    python: str = sys.executable,
+    *,
+    more: str = "",
+    configuration: Path = PACKAGE / "jupyterhub_config.py",
+    **variables: str,
 ) -> Iterator[Hub]:
     """Run a hub for the time of a ``with`` block.
 
@@ -186,6 +191,7 @@ def running_hub(
         folder: for all that it writes.
         python: whose JupyterHub it is.
         more: lines of configuration.
+        configuration: what these lines and the places of things come after.
         variables: its settings.
     """
     (folder / "homes").mkdir(exist_ok=True)
@@ -194,7 +200,7 @@ def running_hub(
     config = folder / "test_config.py"
     config.write_text(
         _CONFIG.format(
-            config=str(PACKAGE / "jupyterhub_config.py"),
+            config=str(configuration),
             port=port,
             hub_port=hub_port,
             proxy_port=proxy_port,

@@ -239,6 +239,13 @@ def prepare(engine: Engine, podman: Engine) -> None:
 
 SLEEP = ["python3", "-c", "import time; time.sleep(600)"]
 SHARED = "familiar-test-shared"
+PEOPLE = ("alice", "bob", "carol", "dora", "eve", "frank", "gone")
+"""The people of these tests; those of other tests have other names."""
+OURS = (
+    *(f"person_{name}_" for name in PEOPLE),
+    PREFIX, OUTSIDE, "familiar-test-attack", "familiar-test-other", NETWORK, SHARED,
+)  # fmt: skip
+"""How the names begin of what these tests make. Other tests use the Engine at the same time."""
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +262,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory, podman: Podman) -> Iterator
 
 def _sweep(engine: Engine) -> None:
     """Remove what these tests make."""
-    names = ("person_", PREFIX, "familiar-test-outside", "familiar-test-attack", NETWORK, SHARED)
     rows = {
         "container": ("ps", "--all", "--format={{.Names}}"),
         "volume": ("volume", "ls", "--quiet"),
@@ -263,14 +269,17 @@ def _sweep(engine: Engine) -> None:
     }
     for kind, command in rows.items():
         found = engine.run(*command).stdout.split()
-        mine = [name for name in found if name.startswith(names)]
+        mine = [name for name in found if name.startswith(OURS)]
         if kind == "container":
-            labelled = engine.run("ps", "--all", "--quiet", f"--filter=label={OWNER}").stdout
-            mine += labelled.split()
+            for name in PEOPLE:
+                label = f"--filter=label={OWNER}=person/{name}"
+                mine += engine.run("ps", "--all", "--quiet", label).stdout.split()
         if mine:
             force = () if kind == "network" else ("--force",)
             engine.run(kind, "rm", *force, *mine, check=False)
-    engine.run("image", "prune", "--force", f"--filter=label={IMAGE_OWNER}")
+    for name in PEOPLE:
+        label = f"--filter=label={IMAGE_OWNER}=person/{name}"
+        engine.run("image", "prune", "--force", label)
 
 
 @pytest.fixture(scope="module")

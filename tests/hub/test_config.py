@@ -133,21 +133,18 @@ def test_a_provider(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_on_kubernetes_the_chart_says_where_and_how(settings: Settings) -> None:
-    kinds = read_profiles(
-        "- name: small\n- name: Large One\n  groups: [teachers]\n  memory: 8G\n  image: lab:2\n"
-    )
-    c = configured(replace(settings, spawner="kubernetes", profiles=kinds))
-    for name in ("spawner_class", "bind_url", "db_url", "services", "hub_ip"):
+    kinds = read_profiles("- name: small\n- name: large\n  groups: [teachers]\n")
+    told = replace(settings, spawner="kubernetes", profiles=kinds)
+    c = configured(told)
+    for name in ("bind_url", "db_url", "services", "hub_ip"):
         assert name not in c.JupyterHub, name
     assert c.JupyterHub.authenticator_class == "familiar_hub.accounts.HubAccounts"
     assert set(c.JupyterHub.load_groups) == {"docker-privileged", "podman", "teachers"}
-    assert config.kubernetes_profile(kinds[1], first=False) == {
-        "display_name": "Large One",
-        "slug": "large-one",
-        "description": "",
-        "default": False,
-        "kubespawner_override": {"image": "lab:2", "mem_limit": 8 * 2**30},
-    }
+    assert c.JupyterHub.spawner_class == "familiar_hub.kube_spawner.KubeLab"
+    assert c.KubeLab.settings == told
+    from familiar_hub.kube_spawner import KubeLab
+
+    assert set(c.KubeLab) <= set(KubeLab.class_trait_names(config=True))
 
 
 @pytest.fixture(scope="module", params=pythons(), ids=lambda python: Path(python).parents[1].name)

@@ -44,6 +44,7 @@ def test_a_whole_hub(tmp_path: Path) -> None:
             JUPYTERHUB_BASE_URL="jupyter",
             ENABLE_GPU_SUPPORT="2",
             ENABLE_SERVICE_MLFLOW="1",
+            FAMILIAR_HUB_MLFLOW_TOKEN_FILE=str(cookie),
             FAMILIAR_HUB_MEMORY="1.5G",
             FAMILIAR_HUB_CPUS="0.5",
             FAMILIAR_HUB_PROFILES_FILE=str(profiles),
@@ -223,6 +224,7 @@ def test_the_table_names_each_variable_once_and_has_defaults_that_are_read() -> 
     assert len(names) == len(set(names))
     text = (PACKAGE / "familiar_hub" / "settings.py").read_text()
     built = {f"ENABLE_SERVICE_{name}" for name in ("MLFLOW", "GLANCES", "TENSORBOARD")}
+    built |= {f"FAMILIAR_HUB_{name}_TOKEN_FILE" for name in ("MLFLOW", "GLANCES", "TENSORBOARD")}
     built |= {name for name in names if re.fullmatch(r"FAMILIAR_HUB_OIDC_\w+_URL", name)}
     assert [name for name in names if name not in built and f'"{name}"' not in text] == []
 

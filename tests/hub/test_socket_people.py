@@ -19,7 +19,8 @@ from hub.socket_attacks import DOCKERFILES, IMAGE, OUTSIDE
 from hub.socket_fixtures import SLEEP, VERSION, Proxied, exchange, made, removed
 
 pytest_plugins = ["hub.socket_fixtures"]
-pytestmark = pytest.mark.slow
+# Another run of the tests, or another worker, may have the Engine for minutes.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 # -- a person with docker --------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from familiar_hub.profiles import ProfileError, read_profiles
 from familiar_hub.settings import Cifs, DockerAccess, Limits, Settings
 from familiar_hub.socket_container import container
 from familiar_hub.socket_reading import Refused, reference
-from familiar_hub.socket_rules import HUB, SLUG, Rules
+from familiar_hub.socket_rules import HUB, SLUG, Rules, Who
 
 HUBS = Settings(image="familiar-lab:1", docker=DockerAccess(sockets="/run/familiar-hub/people"))
 RULES = Rules(
@@ -201,6 +202,7 @@ def test_the_raw_socket_needs_the_flag_and_the_group() -> None:
         "type": "bind",
         "source": "/var/run/docker.sock",
         "target": "/var/run/docker.sock",
+        "read_only": True,
     }
     assert made.host_config["group_add"] == ["998"]
     assert "root on the host" in made.remarks[0]
@@ -248,11 +250,49 @@ def test_the_filter_lets_cdi_through() -> None:
     assert sent == [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=all"]}]
 
 
-def test_the_filter_refuses_the_raw_socket() -> None:
+def test_the_filter_needs_the_flag_for_the_raw_socket_as_well() -> None:
     raw = replace(HUBS, docker=DockerAccess(raw=True, raw_gid=998))
     made = plan(settings=raw, groups=["docker-privileged"])
-    with pytest.raises(Refused):
+    with pytest.raises(Refused, match="no folder of the machine"):
         container(body(made), made.name, HUB, RULES)
+    allowed = container(body(made), made.name, HUB, replace(RULES, raw=True))
+    assert allowed.person == "", "there is no socket to open"
+    mounted = [one for one in allowed.body["HostConfig"]["Mounts"] if one["Type"] == "bind"]
+    assert mounted == [
+        {"Type": "bind", "Source": "/var/run/docker.sock", "Target": "/var/run/docker.sock",
+         "ReadOnly": True},
+    ]  # fmt: skip
+    assert allowed.body["HostConfig"]["GroupAdd"] == ["998"]
+
+
+@pytest.mark.parametrize(
+    "source", ["/", "/var/run", "/var/run/docker.sock/", "/run/docker.sock", "/var/run/../run/x"]
+)
+def test_the_flag_lets_nothing_else_through(source: str) -> None:
+    mount = {"Type": "bind", "Source": source, "Target": "/x", "ReadOnly": True}
+    host = {"Mounts": [mount]}
+    with pytest.raises(Refused):
+        container(
+            {"Image": "familiar-lab:1", "HostConfig": host}, "jupyterlab-ann", HUB,
+            replace(RULES, raw=True),
+        )  # fmt: skip
+
+
+def test_the_flag_is_for_labs_and_not_for_what_people_run() -> None:
+    mount = {"Type": "bind", "Source": "/var/run/docker.sock", "Target": "/x", "ReadOnly": True}
+    given = {"Image": "familiar-lab:1", "HostConfig": {"Mounts": [mount]}}
+    with pytest.raises(Refused):
+        container(given, "person_ann_x", Who("ann"), replace(RULES, raw=True))
+
+
+def test_accounts_of_one_name_are_told_apart() -> None:
+    one = datetime(2026, 11, 20, 8, 30, 5, 17)
+    assert spawning.account(3, one) == "20261120T083005000017"
+    assert spawning.account(3, None) == "N3"
+    later = spawning.account(3, one.replace(microsecond=18))
+    first, second = (Who("ann", each) for each in (spawning.account(3, one), later))
+    assert first.owner != second.owner
+    assert first.prefix == second.prefix == "person_ann_"
 
 
 def test_a_share_on_another_machine() -> None:

@@ -35,9 +35,9 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PA
 
 
 @cache
-def generator() -> ModuleType:
-    """Return docs/generate.py as a module; docs/ is no package."""
-    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+def generator(name: str = "generate") -> ModuleType:
+    """Return docs/generate.py, or what stands beside it, as a module; docs/ is no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -110,6 +110,11 @@ def test_the_reference_is_made_from_the_code() -> None:
     assert written == generator().reference(), "run: python docs/generate.py"
 
 
+def test_the_hubs_reference_is_made_from_the_code() -> None:
+    written = (ROOT / "docs" / "hub-reference.md").read_text(encoding="utf-8")
+    assert written == generator("generate_hub").reference(), "run: python docs/generate_hub.py"
+
+
 @each_page
 def test_links_lead_somewhere(page: Path) -> None:
     assert dead_links(page) == []
@@ -143,10 +148,12 @@ def test_what_is_named_exists(page: Path) -> None:
     variables = set(re.findall(r"\b(?:FAMILIAR|IMAGE)_[A-Z_]+\b", text))
     of_sandboxes = {f"FAMILIAR_SANDBOX_{name.upper()}" for name in made.own_settings(made.Sandbox)}
     tests = {"FAMILIAR_TEST_REQUIRE", "FAMILIAR_TEST_BROWSER"}
-    # Of the lab, whose scripts read them; and what `make` takes.
-    lab = [p for p in (ROOT / "containers" / "lab").rglob("*") if p.is_file()]
+    # Of the lab, whose scripts read them; of the platform; and what `make` takes.
+    rooms = [ROOT / "containers" / "lab", ROOT / "deploy" / "compose"]
+    lab = [p for room in rooms for p in room.rglob("*") if p.is_file()]
     of_lab = set(re.findall(r"FAMILIAR_[A-Z_]+\b", "\n".join(p.read_text("utf-8") for p in lab)))
     of_lab |= set(re.findall(r"^(\w+) \?=", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    of_lab |= {variable.name for variable in generator("generate_hub").VARIABLES}
     assert variables <= {*made.VARIABLES, *tests} | of_sandboxes | of_lab
     subcommands = set(re.findall(r"`familiar ([a-z-]+)", text))
     subcommands |= set(re.findall(r"^\$ (?:\S*/)?familiar ([a-z-]+)", text, re.M))

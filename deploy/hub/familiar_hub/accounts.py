@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub.auth import Authenticator
+from jupyterhub.utils import maybe_future
 from nativeauthenticator import NativeAuthenticator
 from nativeauthenticator.orm import UserInfo
+from tornado import web
 from traitlets import Bool, Int, Unicode
 
 from . import account_pages, passwords
@@ -31,6 +33,28 @@ class PlatformPages(Authenticator):
         from .handlers import HANDLERS
 
         return [*super().get_handlers(app), *HANDLERS]
+
+    async def delete_user(self, user: Any) -> None:
+        """Stop all labs of somebody who is about to be deleted; the hub calls it.
+
+        JupyterHub stops the first lab only, and fails at the others when half of the person is
+        gone.
+
+        Raises:
+            tornado.web.HTTPError: 400: one of them is starting or stopping just now.
+        """
+        active = [spawner for spawner in user.spawners.values() if spawner.active]
+        for spawner in active:
+            if spawner.pending:
+                raise web.HTTPError(
+                    400,
+                    "%s",
+                    f"A lab of {user.name} is pending ({spawner.pending}); wait for that.",
+                )
+        for spawner in active:
+            await user.settings["proxy"].delete_user(user, spawner.name)
+            await user.stop(spawner.name)
+        await maybe_future(super().delete_user(user))
 
 
 class HubAccounts(PlatformPages, NativeAuthenticator):

@@ -22,7 +22,7 @@ from jupyterhub.log import log_request
 
 from .metrics import AUDIT_FAILURES
 
-log = logging.getLogger("jupyterhub.familiar.audit")
+log = logging.getLogger("JupyterHub.familiar.audit")
 
 Fact = str | int | float | bool | None | Sequence[str]
 LARGEST = 10 << 20

@@ -1,18 +1,15 @@
 """From settings to JupyterHub's configuration: everything, and in one place.
 
-In zero-to-jupyterhub the chart says where the hub is, how labs are made and when they are stopped;
-there only people, groups, pages and profiles come from here.
+In zero-to-jupyterhub its values say where the hub is; see :mod:`.zero_to_jupyterhub`.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from . import audit, culling, groups, handlers, profiles
+from . import audit, culling, groups, handlers, tools
 from .gpu import SECONDS, Gpu, Probe, look
 from .settings import Settings
 from .variables import read_secret
@@ -42,8 +39,11 @@ def configure(c: Any, settings: Settings) -> None:
         place(c, settings)
         labs(c, settings)
         stopping(c, settings)
+        tools.configure(c, settings, PORT)
     else:
-        c.KubeSpawner.profile_list = _KubernetesProfiles(settings)
+        from .zero_to_jupyterhub import pods
+
+        pods(c, settings)
 
 
 def people(c: Any, settings: Settings) -> None:
@@ -103,13 +103,15 @@ def pages(c: Any, settings: Settings) -> None:
         import nativeauthenticator
 
         paths.append(str(Path(nativeauthenticator.__file__).parent / "templates"))
-    c.JupyterHub.template_paths = paths
+    # What zero-to-jupyterhub's values say stays.
+    c.JupyterHub.template_paths = [*paths, *c.JupyterHub.get("template_paths", ())]
     c.JupyterHub.template_vars = {
+        **c.JupyterHub.get("template_vars", {}),
         **handlers.template_vars(),
         "familiar_native_accounts": native,
-        "familiar_services": settings.services,
     }
     c.JupyterHub.tornado_settings = {
+        **c.JupyterHub.get("tornado_settings", {}),
         **handlers.tornado_settings(settings.data),
         **_cookies(settings.public_url.startswith("https://")),
     }
@@ -181,16 +183,25 @@ def labs(c: Any, settings: Settings) -> None:
     lab.client_kwargs = {"timeout": 60}
 
 
-def stopping(c: Any, settings: Settings) -> None:
-    """Configure the service that stops idle labs."""
+def stopping(
+    c: Any, settings: Settings, proxy: str = f"http://127.0.0.1:{PORT}", api: str = ""
+) -> None:
+    """Configure the service that stops idle labs.
+
+    Args:
+        proxy: where the service reaches labs, without a path.
+        api: where it reaches the hub's API; empty: where labs do.
+    """
     limits = settings.culling
     if not (limits.idle or limits.age):
         return
     never = 10 * 365 * 86400
     c.JupyterHub.load_roles = [
-        {"name": "idle-culler", "scopes": culling.SCOPES, "services": ["idle-culler"]}
+        *c.JupyterHub.get("load_roles", ()),
+        {"name": "idle-culler", "scopes": culling.SCOPES, "services": ["idle-culler"]},
     ]
     c.JupyterHub.services = [
+        *c.JupyterHub.get("services", ()),
         {
             "name": "idle-culler",
             "command": [sys.executable, "-m", "familiar_hub.culling"],
@@ -198,9 +209,10 @@ def stopping(c: Any, settings: Settings) -> None:
                 culling.IDLE: str(limits.idle or never),
                 culling.BUSY: str(limits.busy),
                 culling.AGE: str(limits.age),
-                culling.PROXY: f"http://127.0.0.1:{PORT}",
+                culling.PROXY: proxy,
+                culling.API: api,
             },
-        }
+        },
     ]
 
 
@@ -217,41 +229,6 @@ def _probe(settings: Settings) -> Probe:
         finally:
             client.close()
 
-    logging.getLogger("jupyterhub.familiar").setLevel(os.environ.get("LOG_LEVEL", "INFO"))
     probe = Probe(settings.gpu, ask)
     probe.begin()
     return probe
-
-
-class _KubernetesProfiles:
-    """The profiles as KubeSpawner takes them: those that a person's groups may have."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def __call__(self, spawner: Any) -> list[dict[str, Any]]:
-        names = {group.name for group in spawner.user.orm_user.groups}
-        return [
-            kubernetes_profile(profile, first=number == 0)
-            for number, profile in enumerate(profiles.allowed(self._settings.profiles, names))
-        ]
-
-
-def kubernetes_profile(profile: profiles.Profile, first: bool) -> dict[str, Any]:
-    """Return a profile in KubeSpawner's words. What it leaves open stays the chart's."""
-    override: dict[str, Any] = {}
-    if profile.image:
-        override["image"] = profile.image
-    if profile.memory:
-        override["mem_limit"] = profile.memory
-    if profile.cpus:
-        override["cpu_limit"] = profile.cpus
-    if profile.environment:
-        override["environment"] = dict(profile.environment)
-    return {
-        "display_name": profile.name,
-        "slug": profile.name.lower().replace(" ", "-"),
-        "description": profile.summary,
-        "default": first,
-        "kubespawner_override": override,
-    }

@@ -25,6 +25,8 @@ BUSY = "FAMILIAR_HUB_CULLING_BUSY"
 AGE = "FAMILIAR_HUB_CULLING_AGE"
 PROXY = "FAMILIAR_HUB_CULLING_PROXY"
 """The variables by which the hub tells its service; the first three in seconds."""
+API = "FAMILIAR_HUB_CULLING_API"
+"""The same, where the hub's API is reached in another way than by labs."""
 SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers", "access:servers"]
 """What the service may. The last is for asking labs what they do."""
 _PATIENCE = 10.0
@@ -125,6 +127,7 @@ def main() -> None:
     culler.initialize([])
     # Else it would read a file of that name wherever it starts.
     culler.config_file = ""
+    culler.url = os.environ.get(API) or os.environ["JUPYTERHUB_API_URL"]
     culler.timeout = int(os.environ[IDLE])
     culler.max_age = int(os.environ[AGE])
     culler.cull_every = max(10, min(300, culler.timeout // 4))

@@ -28,7 +28,7 @@ from . import metrics
 from .audit import record
 from .broadcast import Broadcast, Delivery, Notice, after_restart, fault_of, with_latest
 
-log = logging.getLogger("jupyterhub.familiar.broadcast")
+log = logging.getLogger("JupyterHub.familiar.broadcast")
 
 INGEST = "jupyterlab-notifications-extension/ingest"
 """The extension's published path, below a server's address."""

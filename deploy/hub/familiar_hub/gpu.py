@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-_log = logging.getLogger("jupyterhub.familiar.gpu")
+_log = logging.getLogger("JupyterHub.familiar.gpu")
 
 SECONDS = 30.0
 """How long the engine may take for each of its answers, and nvidia-smi for its own."""

@@ -51,7 +51,7 @@ class PeopleSockets:
         """See that a person has a socket, or has none.
 
         Args:
-            person: their name as it stands in Docker's.
+            person: their name as it stands in Docker's, and their account.
             may: whether they are a member now.
 
         Raises:
@@ -80,6 +80,17 @@ class PeopleSockets:
                 ask("DELETE", f"/familiar/people/{person}")
                 known.discard(person)
             return others
+
+    def end(self, ask: Ask, person: str) -> None:
+        """Close the socket of a person who has left, and end what they run.
+
+        Raises:
+            SocketError, OSError: the filter did not do it.
+        """
+        with self._lock:
+            ask("DELETE", f"/familiar/people/{person}/things")
+            if self._open is not None:
+                self._open.discard(person)
 
     def _known(self, ask: Ask) -> set[str]:
         if self._open is None:

@@ -47,7 +47,7 @@ class Profile:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-_KINDS: Mapping[str, tuple[type, ...]] = {
+KEYS: Mapping[str, tuple[type, ...]] = {
     "name": (str,),
     "summary": (str,),
     "groups": (list,),
@@ -59,6 +59,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "podman": (bool,),
     "environment": (dict,),
 }
+"""What an entry may have, and as what."""
 
 
 def read_profiles(text: str) -> tuple[Profile, ...]:
@@ -89,9 +90,9 @@ def _profile(number: int, entry: object) -> Profile:
     if not re.fullmatch(r"[A-Za-z0-9][\w .-]{0,63}", entry["name"]):
         raise ProfileError(f"{what} may be named with letters, digits, spaces and . - _ only")
     for key, value in entry.items():
-        kinds = _KINDS.get(key)
+        kinds = KEYS.get(key)
         if kinds is None:
-            raise ProfileError(f"{what} has {key!r}; it may have {', '.join(_KINDS)}")
+            raise ProfileError(f"{what} has {key!r}; it may have {', '.join(KEYS)}")
         # For Python, true and false are numbers too.
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ProfileError(f"{what} has a {key} that is no {_word(kinds)}")

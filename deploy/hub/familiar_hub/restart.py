@@ -20,7 +20,7 @@ from jupyterhub.utils import make_ssl_context
 from .metrics import RESTART_SECONDS, RESTARTS
 from .volumes import EngineError, docker
 
-log = logging.getLogger("jupyterhub.familiar.restart")
+log = logging.getLogger("JupyterHub.familiar.restart")
 
 LIMIT = 60.0
 """Seconds that a restart may take in all."""

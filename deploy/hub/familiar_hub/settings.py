@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from .cluster import Cluster, cluster_of
 from .profiles import Profile, ProfileError, read_profiles
+from .tools import read_tokens
 from .variables import Reader, read_credentials, read_secret
 
 NATIVE_NAMES = r"[a-z][a-z0-9_.-]{0,31}"
 """Names that people may sign up with."""
 OIDC_NAMES = r"[^\s/\x00-\x1f\x7f]{1,200}"
 """Names that a provider may give: it has its own idea of them, such as mail addresses."""
-SERVICES = ("mlflow", "glances", "tensorboard")
 MOST_PASSWORD_BYTES = 72
 """What bcrypt can tell apart."""
 
@@ -141,10 +142,12 @@ class Settings:
     profiles: tuple[Profile, ...] = ()
     gpu: Literal["0", "1", "2"] = "2"
     services: tuple[str, ...] = ()
+    service_tokens: Mapping[str, Path] = field(default_factory=dict)
     shared: Literal["local", "cifs", "off"] = "local"
     cifs: Cifs | None = None
     podman: bool = False
     docker: DockerAccess = field(default_factory=DockerAccess)
+    cluster: Cluster = field(default_factory=Cluster)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -163,6 +166,7 @@ class Settings:
         ssl = read.flag("ENABLE_JUPYTERHUB_SSL")
         base_url = _base_url(read)
         shared = read.choice("FAMILIAR_HUB_SHARED", ("local", "cifs", "off"))
+        service_tokens = read_tokens(read, spawner, shared)
         limits = Limits(
             memory=read.size("FAMILIAR_HUB_MEMORY", 256 * 2**20),
             cpus=read.number("FAMILIAR_HUB_CPUS", 0.1, 1024),
@@ -206,14 +210,17 @@ class Settings:
             ),
             profiles=_profiles(read),
             gpu=_gpu(read),
-            services=tuple(
-                name for name in SERVICES if read.flag(f"ENABLE_SERVICE_{name.upper()}")
-            ),
+            services=tuple(service_tokens),
+            service_tokens=service_tokens,
             shared=_shared(shared),
             cifs=_cifs(read) if shared == "cifs" else None,
             podman=read.flag("FAMILIAR_HUB_LAB_PODMAN"),
             docker=_docker(read),
         )
+        if spawner == "kubernetes":
+            settings = replace(
+                settings, cluster=cluster_of(read, "FAMILIAR_HUB_CLUSTER_FILE", settings.profiles)
+            )
         if read.faults:
             raise SettingsError(read.faults)
         return settings

@@ -26,7 +26,7 @@ from .socket_reading import (
     whole,
     within,
 )
-from .socket_rules import HUB, SLUG, Rules, Who, labelled
+from .socket_rules import HUB, RAW_SOCKET, SLUG, Rules, Who, labelled
 
 NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,250}"
 NEEDED_BY_PODMAN = ("SETUID", "SETGID")
@@ -76,6 +76,8 @@ def volume_name(who: Who, rules: Rules) -> Check:
 def _socket_folder(rules: Rules) -> Check:
     def check(where: str, value: Any) -> str:
         path: str = text(where, value)
+        if rules.raw and path == RAW_SOCKET:
+            return path
         folder, _, slug = path.rpartition("/")
         if not rules.people_on_host or folder != rules.people_on_host:
             raise Refused(f"{where}: no folder of the machine can be mounted.")
@@ -264,7 +266,8 @@ def _volumes(host: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _person(host: Mapping[str, Any]) -> str:
-    folders = [mount["Source"] for mount in host.get("Mounts", ()) if mount["Type"] == "bind"]
+    bound = [mount["Source"] for mount in host.get("Mounts", ()) if mount["Type"] == "bind"]
+    folders = [source for source in bound if source != RAW_SOCKET]
     if len(set(folders)) > 1:
         raise Refused("HostConfig.Mounts: a lab gets the socket of one person.")
     return folders[0].rpartition("/")[2] if folders else ""

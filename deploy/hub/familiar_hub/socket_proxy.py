@@ -27,23 +27,31 @@ import h11
 
 from .socket_exchange import Client, Exchange
 from .socket_http import Side, asked
+from .socket_looks import Look, Unclear, question
 from .socket_policy import Request
 from .socket_reading import Refused
-from .socket_rules import HUB, SLUG, Who
+from .socket_rules import ACCOUNT, HUB, SLUG, Who
 from .socket_settings import SocketSettings, SocketSettingsError
 
 NAME = "docker.sock"
+_ACCOUNTS = "accounts"
+"""The folder that says whose the sockets are, for the proxy's next start."""
 CONNECTIONS = {True: 64, False: 512}
 """How many connections a person, and the hub, may have."""
 # From Python 3.13 on, a server that is closed would remove the file, which says who has a socket.
 _KEPT: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-_OWN = re.compile(rf"/familiar/people(?:/({SLUG}))?")
+_OWN = re.compile(rf"/familiar/people(?:/({SLUG})(?:/({ACCOUNT})(/things)?)?)?")
+_RAW = (
+    "FAMILIAR_HUB_RAW_DOCKER_SOCKET=1: labs may have the Engine's own socket, past all rules here;"
+    " whoever is in docker-privileged, or breaks into the hub, is root on this machine."
+)
 
 
 @dataclass
 class _Door:
-    """A socket that is open, and the connections that came through it."""
+    """A socket that is open, whose it is, and the connections that came through it."""
 
+    who: Who
     server: asyncio.Server
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -72,9 +80,10 @@ class Proxy:
         # into a lab is a folder in it, which needs no way there.
         people.mkdir(parents=True, exist_ok=True)
         people.chmod(0o700)
+        (self._settings.folder / _ACCOUNTS).mkdir(mode=0o700, exist_ok=True)
         for folder in sorted(people.iterdir()):
             if re.fullmatch(SLUG, folder.name) and stat.S_ISSOCK(_mode(folder / NAME)):
-                await self._open(Who(folder.name))
+                await self._open(Who(folder.name, self._account(folder.name)))
         await self._open(HUB)
 
     async def stop(self) -> None:
@@ -86,10 +95,14 @@ class Proxy:
 
     async def _open(self, who: Who) -> None:
         if who.slug in self._doors:
-            return
+            if self._doors[who.slug].who == who:
+                return
+            await self._close(who.slug)  # an earlier account's of the same name
         folder = self._folder(who)
         folder.mkdir(exist_ok=True)
         folder.chmod(0o755 if who.slug else 0o711)
+        if who.slug:
+            (self._settings.folder / _ACCOUNTS / who.slug).write_text(who.account)
         listening = _bound(folder)
         if who.slug:
             # Whoever is in the lab is that person, whatever the lab's user is called outside.
@@ -122,7 +135,7 @@ class Proxy:
                 tasks.discard(task)
 
         server = await asyncio.start_unix_server(serve, sock=listening, backlog=128, **_KEPT)
-        self._doors[who.slug] = _Door(server, tasks)
+        self._doors[who.slug] = _Door(who, server, tasks)
 
     async def _close(self, slug: str) -> None:
         door = self._doors.pop(slug)
@@ -135,32 +148,68 @@ class Proxy:
         folder = self._settings.folder
         return folder / "people" / who.slug if who.slug else folder / "hub"
 
+    def _account(self, slug: str) -> str:
+        try:
+            found = (self._settings.folder / _ACCOUNTS / slug).read_text()
+        except FileNotFoundError:
+            return ""
+        return found if re.fullmatch(ACCOUNT, found) else ""
+
     # -- what the hub asks of the proxy itself -----------------------------------------------------
 
     async def _no_own(self, request: Request) -> Any:
         return None
 
     async def _serve_own(self, request: Request) -> Any:
-        """Answer ``GET /familiar/people``, and PUT and DELETE of one of them."""
+        """Answer ``GET /familiar/people``, and PUT and DELETE of one of them.
+
+        A DELETE of a person's things also ends what they run, and leaves what they keep.
+        """
         found = _OWN.fullmatch(request.target)
         if not found:
             return None
-        slug = found[1] or ""
+        slug, account, things = found[1] or "", found[2] or "", bool(found[3])
         async with self._turn:
             if request.method == "GET" and not slug:
-                return sorted(filter(None, self._doors))
-            if request.method == "PUT" and slug:
-                await self._open(Who(slug))
+                return sorted(door.who.key for door in self._doors.values() if door.who != HUB)
+            if request.method == "PUT" and slug and not things:
+                await self._open(Who(slug, account))
             elif request.method == "DELETE" and slug:
-                if slug in self._doors:
-                    await self._close(slug)
-                (self._folder(Who(slug)) / NAME).unlink(missing_ok=True)
+                await self._shut(Who(slug, account))
+                if things:
+                    await self._end(Who(slug, account))
             else:
                 raise Refused(f"{request.method} {request.target[:80]} is not open here.")
         self._tell(
             "socket.opened" if request.method == "PUT" else "socket.closed", HUB, person=slug
         )
         return {"person": slug, "open": slug in self._doors}
+
+    async def _shut(self, who: Who) -> None:
+        """Close a person's socket for good; without an account, whichever it is."""
+        door = self._doors.get(who.slug)
+        if who.account and door and door.who != who:
+            return  # the name is somebody else's by now
+        if door:
+            await self._close(who.slug)
+        (self._folder(who) / NAME).unlink(missing_ok=True)
+
+    async def _end(self, who: Who) -> None:
+        """Remove a person's containers, and then their networks. Volumes and images stay."""
+        engine = self._settings.engine
+        for kind, path, how in (
+            ("container", "/containers/", "?force=1&v=1"),
+            ("network", "/networks/", ""),
+        ):
+            listed = question(Look(kind, "", "room"), who)
+            status, things = await asked(engine, listed.method, listed.target, None)
+            if status != 200:
+                raise Unclear(f"The Engine does not list {kind}s: try again.")
+            for thing in things:
+                status, _ = await asked(engine, "DELETE", f"{path}{thing['Id']}{how}", None)
+                if status not in (200, 204, 404):
+                    raise Unclear(f"The Engine does not remove a {kind} ({status}): try again.")
+                self._tell("socket.ended", who, kind=kind, id=thing["Id"])
 
     def _tell(self, event: str, who: Who, **facts: str) -> None:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -208,6 +257,8 @@ async def run(settings: SocketSettings, record: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     await proxy.start()
+    if settings.rules.raw:
+        print(_RAW, file=sys.stderr, flush=True)
     print(f"The hub's socket is {settings.folder}/hub/{NAME}.", file=sys.stderr, flush=True)
     await ended.wait()
     await proxy.stop()

@@ -26,6 +26,10 @@ PEOPLE = "localhost/person/"
 """How the names of people's images begin. No registry is called so."""
 SLUG = r"[a-z0-9](?:[a-z0-9.-]{0,198}[a-z0-9])?"
 """A person's name as the hub escapes it. It has no underscore, which ends it in other names."""
+ACCOUNT = r"[0-9A-Za-z]{1,40}"
+"""Which of the accounts that have had a name one after the other."""
+RAW_SOCKET = "/var/run/docker.sock"
+"""The Engine's own socket, as the Engine sees it."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +38,28 @@ class Who:
 
     Attributes:
         slug: the person's name as the hub escapes it; empty for the hub.
+        account: which account of that name; empty where the hub does not say.
     """
 
     slug: str = ""
+    account: str = ""
 
     def __post_init__(self) -> None:
         if self.slug and not re.fullmatch(SLUG, self.slug):
             raise Refused(f"{self.slug[:80]!r} is no person's name as the hub escapes it.")
+        if self.account and not (self.slug and re.fullmatch(ACCOUNT, self.account)):
+            raise Refused(f"{self.account[:80]!r} is no account of a person.")
 
     @property
     def owner(self) -> str:
-        """What the label says."""
-        return f"person/{self.slug}" if self.slug else "hub"
+        """What the label says. Who is given the name of somebody who has left finds nothing of
+        theirs."""
+        return f"person/{self.key}" if self.slug else "hub"
+
+    @property
+    def key(self) -> str:
+        """What the hub calls a person by."""
+        return f"{self.slug}/{self.account}" if self.account else self.slug
 
     @property
     def prefix(self) -> str:
@@ -106,6 +120,7 @@ class Rules:
         nested: whether labs may run rootless podman: SETUID and SETGID in addition to what is
             left, seccomp off, and all of /proc in sight.
         people_on_host: the folder with a folder for each person's socket, as the Engine sees it.
+        raw: whether labs may have the Engine's own socket. Who has it is root on the machine.
         memory: bytes that a lab may have; 0 for no bound.
         kept: images beside the labs' that no person may replace: the hub's own, the proxy's.
         registries: from which people may pull, beside the Engine's own choice.
@@ -119,6 +134,7 @@ class Rules:
     gpu: bool = False
     nested: bool = False
     people_on_host: str = ""
+    raw: bool = False
     memory: int = 0
     kept: tuple[Reference, ...] = ()
     registries: frozenset[str] = frozenset()

@@ -75,6 +75,7 @@ class SocketSettings:
             people_on_host=read.text(
                 "SOCKET_PEOPLE_ON_HOST", r"(/[\w.-]+)*", "a folder's whole path on the machine", ""
             ),
+            raw=read.text("FAMILIAR_HUB_RAW_DOCKER_SOCKET", "[01]", "0 or 1", "0") == "1",
             memory=read.size("SOCKET_LAB_MEMORY", "0"),
             kept=read.images("SOCKET_KEPT_IMAGES"),
             registries=frozenset(read.words("SOCKET_REGISTRIES")),

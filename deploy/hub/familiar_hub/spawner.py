@@ -13,14 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import docker
-from docker.errors import APIError
+from docker.errors import APIError, NotFound
 from docker.utils import kwargs_from_env
 from dockerspawner import DockerSpawner
+from jupyterhub import orm
 from tornado import web
 from traitlets import Any as AnyTrait
 from traitlets import Instance, default
 
-from . import groups, profiles, spawning
+from . import groups, leftovers, profiles, spawning
 from .gpu import Probe
 from .people_sockets import PeopleSockets, asks
 from .settings import Settings
@@ -89,6 +90,11 @@ class LabSpawner(DockerSpawner):
         """Return the groups that the person is in now."""
         return frozenset(group.name for group in self.user.orm_user.groups)
 
+    @property
+    def account(self) -> str:
+        """What tells this person from those who had the name before."""
+        return _account(self.user.orm_user)
+
     def volume_names(self) -> dict[str, str]:
         """Return the names of the person's volumes: home, workspace and cache."""
         return spawning.volume_names(self.settings, self.user.name)
@@ -111,7 +117,7 @@ class LabSpawner(DockerSpawner):
                 await self.gpu.known(_GPU_PATIENCE),
             )
         except profiles.ProfileError as error:
-            raise web.HTTPError(403, str(error)) from error
+            raise RefusedError(403, str(error)) from error
 
     async def start(self) -> Any:
         """Start the lab; the hub calls it. Returns its address and port."""
@@ -130,6 +136,7 @@ class LabSpawner(DockerSpawner):
         await self._in_thread(lambda: self.client)
         if self.settings.shared == "cifs":
             await self._refuse_without_share()
+        await self._settle_volumes()
         await self._settle_sockets(groups.DOCKER in plan.grants)
         return await super().start()
 
@@ -142,10 +149,44 @@ class LabSpawner(DockerSpawner):
         filtered = self.settings.docker.sockets and not self.settings.docker.raw
         if status is None and filtered:
             may = groups.DOCKER in groups.grants_of(self.group_names())
+            person = _socket_key(self.user.orm_user)
             await self._in_thread(
-                lambda: self._sockets.settle(asks(self._own_client()), self.escaped_name, may)
+                lambda: self._sockets.settle(asks(self._own_client()), person, may)
             )
         return status
+
+    async def delete_forever(self) -> None:
+        """Remove what must not go on without the person; the hub calls it when they are deleted,
+        or this lab of theirs. Volumes stay; see :mod:`.leftovers`."""
+        await self._in_thread(self._remove_container)
+        if not self.name and self.settings.docker.sockets and not self.settings.docker.raw:
+            person = _socket_key(self.user.orm_user)
+            await self._in_thread(lambda: self._sockets.end(asks(self._own_client()), person))
+
+    def _remove_container(self) -> None:
+        try:
+            self._own_client().remove_container(self.object_name, v=True, force=True)
+        except NotFound:
+            return  # as it should be: a lab's container goes when it stops
+
+    async def _settle_volumes(self) -> None:
+        """Make the person's volumes, or find that they are theirs.
+
+        Raises:
+            tornado.web.HTTPError: 409: one of them is an earlier account's of the same name.
+        """
+        name = self.user.name
+        labels = spawning.volume_labels(name, self.account)
+        for volume in self.volume_names().values():
+            # Where there is one of that name, the engine answers with it.
+            found = await self.docker("create_volume", volume, labels=labels)
+            if not self.owns_volume(volume, found.get("Labels")):
+                raise RefusedError(409, leftovers.refusal(volume, name))
+            leftovers.note(self.settings.data, volume, self.account)
+
+    def owns_volume(self, name: str, labels: Mapping[str, str] | None) -> bool:
+        """Say whether a volume is this account's, and not an earlier one's of the same name."""
+        return leftovers.theirs(self.settings.data, name, labels, self.account)
 
     async def _settle_sockets(self, may: bool) -> None:
         """Open the person's socket if they may have one, and close those of all who may not.
@@ -155,13 +196,14 @@ class LabSpawner(DockerSpawner):
         """
         if not self.settings.docker.sockets or self.settings.docker.raw:
             return
-        members = groups.members(self.user.db, groups.DOCKER)
-        escaped = [spawning.escaped(name) for name in members]
-        person = self.escaped_name
+        names = groups.members(self.user.db, groups.DOCKER)
+        found = [orm.User.find(self.user.db, name) for name in names]
+        members = [_socket_key(member) for member in found if member]
+        person = _socket_key(self.user.orm_user)
 
         def settle() -> tuple[str, ...]:
             ask = asks(self._own_client())
-            closed = self._sockets.keep_only(ask, escaped)
+            closed = self._sockets.keep_only(ask, members)
             self._sockets.settle(ask, person, may)
             return closed
 
@@ -191,8 +233,30 @@ class LabSpawner(DockerSpawner):
         except APIError as error:
             if error.status_code != 404:
                 raise
-            raise web.HTTPError(
+            raise RefusedError(
                 503,
                 f"The volume {name} of the shared folder is not there; an administrator makes it"
                 " with `python -m familiar_hub.share`.",
             ) from error
+
+
+def _account(person: Any) -> str:
+    return spawning.account(person.id, person.created)
+
+
+def _socket_key(person: Any) -> str:
+    """Return what the filter calls a person by."""
+    return f"{spawning.escaped(person.name)}/{_account(person)}"
+
+
+class RefusedError(web.HTTPError):
+    """A lab does not start; the person sees the sentence on the hub's page.
+
+    Args:
+        status: of the hub's answer.
+        sentence: why, and what to do.
+    """
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(status, "%s", sentence)
+        self.jupyterhub_message = sentence

@@ -10,6 +10,7 @@ import hashlib
 import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ from . import groups as rights
 from .gpu import Gpu
 from .profiles import Profile, chosen
 from .settings import Cifs, Settings
+from .socket_rules import RAW_SOCKET
 
 HOME = "/home/jovyan"
 VOLUMES: Mapping[str, str] = {
@@ -30,13 +32,17 @@ SHARED = f"{HOME}/shared"
 SOCKET_FOLDER = "/run/familiar-docker"
 SOCKET = f"{SOCKET_FOLDER}/docker.sock"
 """Where a lab sees the filtered socket."""
-RAW_SOCKET = "/var/run/docker.sock"
 USER = 1000
 """Whom a lab runs as."""
 
+PERSON = "familiar.person"
+"""The label that says whose a container or volume is."""
+ACCOUNT = "familiar.account"
+"""The label that says which account of that name a volume was made for."""
+
 # The lab's image keeps what must last on its work directory, since one person's lab has no other
 # volume. Here that would make resetting the workspace a loss of sign-in and settings.
-_PLACES = {
+PLACES = {
     "CLAUDE_CONFIG_DIR": f"{HOME}/.claude",
     "IPYTHONDIR": f"{HOME}/.ipython",
     "JUPYTER_CONFIG_DIR": f"{HOME}/.jupyter",
@@ -83,6 +89,21 @@ def container_name(settings: Settings, person: str, server: str = "") -> str:
 def volume_names(settings: Settings, person: str) -> dict[str, str]:
     """Return the names of a person's volumes, by what they are for."""
     return {kind: f"{settings.prefix}-{escaped(person)}_{kind}" for kind in VOLUMES}
+
+
+def account(number: int, created: datetime | None) -> str:
+    """Return what tells a person's account from an earlier one of the same name.
+
+    Args:
+        number: the account's in the hub's database, which gives numbers again.
+        created: when it was made.
+    """
+    return created.strftime("%Y%m%dT%H%M%S%f") if created else f"N{number}"
+
+
+def volume_labels(person: str, account: str) -> dict[str, str]:
+    """Return what a person's volumes say of whose they are."""
+    return {PERSON: person, ACCOUNT: account}
 
 
 def shared_volume(settings: Settings) -> str:
@@ -163,7 +184,7 @@ def plan(
     docker_mounts, docker_environment, gids, remarks = _docker(settings, person, grants)
     # Each label stands in the container's configuration, which whoever has the socket can read.
     labels = {
-        "familiar.person": person,
+        PERSON: person,
         "familiar.server": server,
         "familiar.grants": ",".join(sorted(grants)),
     }
@@ -195,7 +216,7 @@ def plan(
         cpus=profile.cpus or settings.limits.cpus,
         mounts=(*_volumes(settings, person), *docker_mounts),
         environment={
-            **_PLACES,
+            **PLACES,
             **{f"ENABLE_SERVICE_{name.upper()}": "1" for name in settings.services},
             **profile.environment,
             **docker_environment,
@@ -236,7 +257,7 @@ def _docker(
     if rights.DOCKER not in grants:
         return [], {}, [], ()
     if access.raw:
-        raw = {"type": "bind", "source": RAW_SOCKET, "target": RAW_SOCKET}
+        raw = {"type": "bind", "source": RAW_SOCKET, "target": RAW_SOCKET, "read_only": True}
         remark = f"{person} gets the engine's own socket, and with it root on the host"
         return [raw], {"DOCKER_HOST": f"unix://{RAW_SOCKET}"}, [access.raw_gid], (remark,)
     if not access.sockets:

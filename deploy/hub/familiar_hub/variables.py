@@ -120,6 +120,11 @@ VARIABLES = (
         "FAMILIAR_HUB_PROFILES_FILE", "", "YAML: kinds of labs, and which groups may have them"
     ),
     Variable(
+        "FAMILIAR_HUB_CLUSTER_FILE",
+        "",
+        "kubernetes: JSON, what the chart says of labs' Pods: claims, podman, nodes",
+    ),
+    Variable(
         "ENABLE_GPU_SUPPORT", "2", "0: never, 1: always, 2: if the engine and nvidia-smi say so"
     ),
     Variable("FAMILIAR_HUB_IDLE_MINUTES", "120", "a lab idle so long is stopped; 0: never"),
@@ -129,9 +134,17 @@ VARIABLES = (
     Variable(
         "FAMILIAR_HUB_MAX_AGE_HOURS", "0", "a lab is stopped after this, idle or not; 0: never"
     ),
-    Variable("ENABLE_SERVICE_MLFLOW", "0", "1: labs offer MLflow"),
-    Variable("ENABLE_SERVICE_GLANCES", "0", "1: labs offer Glances"),
-    Variable("ENABLE_SERVICE_TENSORBOARD", "0", "1: labs offer TensorBoard"),
+    # Tools beside the labs
+    Variable("ENABLE_SERVICE_MLFLOW", "0", "1: MLflow, for everybody; all see all runs"),
+    Variable("ENABLE_SERVICE_GLANCES", "0", "1: Glances, for administrators: it shows the machine"),
+    Variable(
+        "ENABLE_SERVICE_TENSORBOARD",
+        "0",
+        "1: TensorBoard, for everybody; it shows the folder tensorboard of the shared folder",
+    ),
+    Variable("FAMILIAR_HUB_MLFLOW_TOKEN_FILE", "", "what the hub and MLflow's door share"),
+    Variable("FAMILIAR_HUB_GLANCES_TOKEN_FILE", "", "what the hub and Glances' door share"),
+    Variable("FAMILIAR_HUB_TENSORBOARD_TOKEN_FILE", "", "what the hub and TensorBoard's share"),
     # The folder that all share
     Variable("FAMILIAR_HUB_SHARED", "local", "the shared folder: local, cifs or off"),
     Variable("FAMILIAR_HUB_SHARED_CIFS_SHARE", "", "cifs: //server/share"),

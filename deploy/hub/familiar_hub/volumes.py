@@ -14,10 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-log = logging.getLogger("jupyterhub.familiar.volumes")
+from . import leftovers
+
+log = logging.getLogger("JupyterHub.familiar.volumes")
 
 SUMMARIES: Mapping[str, str] = {
-    "home": "settings, packages installed with pip, the history of shells and of the familiar",
+    "home": "settings, the sign-in to Claude, the history of shells and of conversations",
     "workspace": "notebooks and files",
     "cache": "what programs have downloaded and can download again",
 }
@@ -174,6 +176,9 @@ async def reset(user: Any, kind: str, confirmation: object) -> Volume:
 
 async def _renew(user: Any, name: str) -> None:
     spawner = user.spawner
+    if hasattr(spawner, "renew_volume"):
+        await spawner.renew_volume(name)  # a claim in a cluster
+        return
     for container in await _holders(spawner, name):
         await _give_up(user, container, name)
     try:
@@ -182,6 +187,9 @@ async def _renew(user: Any, name: str) -> None:
         if err.status == 404:
             return  # no server has ever had it: the next one gets it new
         raise
+    owns = getattr(spawner, "owns_volume", None)
+    if owns is not None and not owns(name, old.get("Labels")):
+        raise VolumeInUseError(leftovers.refusal(name, user.name))
     await docker(spawner, "remove_volume", name)
     # At once, and as it was: a volume that comes with a mount alone has no driver's options and no
     # labels, and a backup that goes by labels would miss it.
