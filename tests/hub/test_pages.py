@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import cycle, product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -30,7 +32,11 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture(scope="module", params=pythons(), ids=lambda python: Path(python).parents[1].name)
+def hub_of(python: str) -> str:
+    return Path(python).parents[1].name
+
+
+@pytest.fixture(scope="module", params=pythons(), ids=hub_of)
 def docks(
     request: pytest.FixtureRequest,
     docker_engine: Engine,
@@ -210,9 +216,20 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-@pytest.mark.parametrize("name", PLACES)
+def looks() -> list[Any]:
+    """Every page in every size and theme on our JupyterHub, and each once on others."""
+    first, *others = pythons()
+    sizes = {"desk": DESK, "phone": PHONE}
+    once = zip(PLACES, cycle(("phone", "desk")), ("dark", "light", "light", "dark"), strict=False)
+    found = [(other, *look) for look, other in product(list(once), others)]
+    found += [(first, *look) for look in product(PLACES, sizes, ("light", "dark"))]
+    return [
+        pytest.param(python, name, sizes[size], theme, id=f"{hub_of(python)}-{name}-{size}-{theme}")
+        for python, name, size, theme in found
+    ]
+
+
+@pytest.mark.parametrize(("docks", "name", "size", "theme"), looks(), indirect=["docks"])
 def test_everything_can_be_read_and_reached(
     docks: Docks, browser: Browser, name: str, size: tuple[int, int], theme: str
 ) -> None:
