@@ -12,17 +12,14 @@ from typing import Any
 
 from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
-from tornado import web
-from traitlets import Instance, default
+from traitlets import default
 
-from . import claims, groups, kubernetes, profiles, spawning, volumes
-from .settings import Settings
+from . import claims, kubernetes, profiles, volumes
+from .lab_spawner import PersonsLab, RefusedError
 
 
-class KubeLab(KubeSpawner):
+class KubeLab(PersonsLab, KubeSpawner):
     """One person's lab in a Pod."""
-
-    settings = Instance(Settings, help="The hub's settings.").tag(config=True)
 
     _planned: Mapping[str, Any] = {}
 
@@ -34,27 +31,6 @@ class KubeLab(KubeSpawner):
     def _pod_name_template_default(self) -> str:
         # No template in truth: it is the name itself.
         return kubernetes.slug(self.settings, self.user.name, self.name)
-
-    @default("options_form")
-    def _options_form_default(self) -> Any:
-        # A function, so that each page shows what the person's groups allow now.
-        return lambda spawner: profiles.form(
-            profiles.allowed(spawner.settings.profiles, spawner.group_names())
-        )
-
-    @default("options_from_form")
-    def _options_from_form_default(self) -> Any:
-        return profiles.from_form
-
-    def group_names(self) -> frozenset[str]:
-        """Return the groups that the person is in now."""
-        return frozenset(group.name for group in self.user.orm_user.groups)
-
-    @property
-    def account(self) -> str:
-        """What tells this person from those who had the name before."""
-        person = self.user.orm_user
-        return spawning.account(person.id, person.created)
 
     def volume_names(self) -> dict[str, str]:
         """Return the names of the claims that may be reset one by one; none if all are in one."""
@@ -69,8 +45,7 @@ class KubeLab(KubeSpawner):
             tornado.web.HTTPError: 403: they chose a kind of lab that they may not have. 409: a
                 claim is an earlier account's.
         """
-        for name in groups.ensure(self.user.db):
-            self.log.warning("The protected group %s was gone; it is there again, empty.", name)
+        self.make_sure_of_groups()
         try:
             plan = kubernetes.plan(
                 self.settings,
@@ -142,16 +117,3 @@ class KubeLab(KubeSpawner):
             except claims.ClaimError as error:
                 # The person goes all the same, and no later account of the name gets it.
                 self.log.warning("%s", error)
-
-
-class RefusedError(web.HTTPError):
-    """A lab does not start; the person sees the sentence on the hub's page.
-
-    Args:
-        status: of the hub's answer.
-        sentence: why, and what to do.
-    """
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(status, "%s", sentence)
-        self.jupyterhub_message = sentence

@@ -17,23 +17,21 @@ from docker.errors import APIError, NotFound
 from docker.utils import kwargs_from_env
 from dockerspawner import DockerSpawner
 from jupyterhub import orm
-from tornado import web
 from traitlets import Any as AnyTrait
 from traitlets import Instance, default
 
 from . import groups, leftovers, profiles, spawning
 from .gpu import Probe
+from .lab_spawner import PersonsLab, RefusedError, account_of
 from .people_sockets import PeopleSockets, asks
-from .settings import Settings
 
 _GPU_PATIENCE = 10.0
 """Seconds that the start of a lab waits to hear of GPUs."""
 
 
-class LabSpawner(DockerSpawner):
+class LabSpawner(PersonsLab, DockerSpawner):
     """One person's lab in a container."""
 
-    settings = Instance(Settings, help="The hub's settings.").tag(config=True)
     gpu = Instance(Probe, help="Who knows whether there are GPUs.").tag(config=True)
     # DockerSpawner's own reads names as templates, and a name may hold braces.
     format_volume_name = AnyTrait(lambda name, spawner: name)
@@ -75,26 +73,6 @@ class LabSpawner(DockerSpawner):
         """The person's name as it stands in Docker's."""
         return spawning.escaped(self.user.name)
 
-    @default("options_form")
-    def _default_options_form(self) -> Any:
-        # A function, so that each page shows what the person's groups allow now.
-        return lambda spawner: profiles.form(
-            profiles.allowed(spawner.settings.profiles, spawner.group_names())
-        )
-
-    @default("options_from_form")
-    def _default_options_from_form(self) -> Any:
-        return profiles.from_form
-
-    def group_names(self) -> frozenset[str]:
-        """Return the groups that the person is in now."""
-        return frozenset(group.name for group in self.user.orm_user.groups)
-
-    @property
-    def account(self) -> str:
-        """What tells this person from those who had the name before."""
-        return _account(self.user.orm_user)
-
     def volume_names(self) -> dict[str, str]:
         """Return the names of the person's volumes: home, workspace and cache."""
         return spawning.volume_names(self.settings, self.user.name)
@@ -105,8 +83,7 @@ class LabSpawner(DockerSpawner):
         Raises:
             tornado.web.HTTPError: 403: they chose a kind of lab that they may not have.
         """
-        for name in groups.ensure(self.user.db):
-            self.log.warning("The protected group %s was gone; it is there again, empty.", name)
+        self.make_sure_of_groups()
         try:
             return spawning.plan(
                 self.settings,
@@ -240,23 +217,6 @@ class LabSpawner(DockerSpawner):
             ) from error
 
 
-def _account(person: Any) -> str:
-    return spawning.account(person.id, person.created)
-
-
 def _socket_key(person: Any) -> str:
     """Return what the filter calls a person by."""
-    return f"{spawning.escaped(person.name)}/{_account(person)}"
-
-
-class RefusedError(web.HTTPError):
-    """A lab does not start; the person sees the sentence on the hub's page.
-
-    Args:
-        status: of the hub's answer.
-        sentence: why, and what to do.
-    """
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(status, "%s", sentence)
-        self.jupyterhub_message = sentence
+    return f"{spawning.escaped(person.name)}/{account_of(person)}"
