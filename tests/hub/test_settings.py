@@ -68,6 +68,25 @@ def test_a_whole_hub(tmp_path: Path) -> None:
     assert "ab" * 32 not in repr(settings)
 
 
+def test_what_the_filter_would_refuse_is_found_at_the_start(tmp_path: Path) -> None:
+    profiles = tmp_path / "profiles.yaml"
+    profiles.write_text("- name: one\n  podman: true\n- name: two\n  image: other:1\n")
+    told = {
+        "FAMILIAR_HUB_PROFILES_FILE": str(profiles),
+        "FAMILIAR_HUB_LAB_PODMAN": "1",
+        "SOCKET_PEOPLE_ON_HOST": "/run/familiar-hub/people",
+    }
+    lacks = faults(environment(tmp_path, **told))
+    assert len(lacks) == 3
+    assert sum("SOCKET_NESTED=1" in fault for fault in lacks) == 2
+    assert sum("other:1" in fault and "SOCKET_LAB_IMAGES" in fault for fault in lacks) == 1
+    allowed_now = {"SOCKET_NESTED": "1", "SOCKET_LAB_IMAGES": "other:1"}
+    assert Settings.from_environment(environment(tmp_path, **told, **allowed_now)).nested
+    # Without a filter nothing is in the way.
+    del told["SOCKET_PEOPLE_ON_HOST"]
+    assert Settings.from_environment(environment(tmp_path, **told)).nested
+
+
 def test_all_faults_at_once(tmp_path: Path) -> None:
     found = faults(
         {

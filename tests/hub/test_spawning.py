@@ -172,6 +172,14 @@ def test_podman_needs_a_grant() -> None:
         assert not host.get("Privileged")
 
 
+def test_a_lab_starts_without_podman_where_the_filter_would_refuse_it() -> None:
+    made = plan(settings=replace(HUBS, nested=False), groups=["podman"])
+    assert not body(made)["HostConfig"].get("CapAdd")
+    assert made.grants == frozenset()
+    [remark] = made.remarks
+    assert "SOCKET_NESTED=1" in remark
+
+
 def test_only_the_privileged_get_a_socket_and_it_is_their_own() -> None:
     def binds(made: spawning.Plan) -> list[dict[str, Any]]:
         return [mount for mount in made.mounts if mount["type"] == "bind"]

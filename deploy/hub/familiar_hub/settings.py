@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from . import let_through
 from .cluster import Cluster, cluster_of
 from .profiles import Profile, ProfileError, read_profiles
 from .tools import read_tokens
@@ -146,6 +147,7 @@ class Settings:
     shared: Literal["local", "cifs", "off"] = "local"
     cifs: Cifs | None = None
     podman: bool = False
+    nested: bool = True
     docker: DockerAccess = field(default_factory=DockerAccess)
     cluster: Cluster = field(default_factory=Cluster)
 
@@ -215,8 +217,15 @@ class Settings:
             shared=_shared(shared),
             cifs=_cifs(read) if shared == "cifs" else None,
             podman=read.flag("FAMILIAR_HUB_LAB_PODMAN"),
+            nested=read.flag("SOCKET_NESTED") or not read.given("SOCKET_PEOPLE_ON_HOST"),
             docker=_docker(read),
         )
+        if settings.docker.sockets:
+            images = {settings.image, *read.text("SOCKET_LAB_IMAGES").replace(",", " ").split()}
+            for fault in let_through.faults(
+                settings.podman, settings.nested, settings.profiles, images
+            ):
+                read.fault(*fault)
         if spawner == "kubernetes":
             settings = replace(
                 settings, cluster=cluster_of(read, "FAMILIAR_HUB_CLUSTER_FILE", settings.profiles)

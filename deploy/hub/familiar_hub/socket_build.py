@@ -14,16 +14,21 @@ import io
 import posixpath
 import re
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from .socket_reading import Refused, reference
 from .socket_rules import IMAGE_OWNER, OWNER, Who
 
 DOCKERFILE = ".familiar-hub.Dockerfile"
 """Under which the new one is sent, beside the one that it was made from."""
-LARGEST = 1 << 20
-"""Bytes of a Dockerfile."""
+LARGEST = 128 << 10
+"""Bytes of a Dockerfile; labels of an image are among what everybody's lists are made from."""
+LONGEST_HEADER = 128 << 10
+"""Bytes of a header in a context, and of whatever else is read of it at once."""
+SHARED_HEADERS = 100
+"""Facts that a context says of all its members."""
 _PLAIN = frozenset(
     {"ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "SHELL",
      "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
@@ -177,10 +182,10 @@ def rebuilt(context: IO[bytes], to: IO[bytes], named: str, who: Who) -> Recipe:
     found = None
     try:
         with (
-            tarfile.open(fileobj=context, mode="r:") as given,
+            tarfile.open(fileobj=_in_pieces(context), mode="r:") as given,
             tarfile.open(fileobj=to, mode="w", format=tarfile.PAX_FORMAT) as taken,
         ):
-            for member in given:
+            for member in _members(given, taken):
                 name = _name(member)
                 if name == named and member.isreg():
                     found = _text(given, member)
@@ -193,9 +198,39 @@ def rebuilt(context: IO[bytes], to: IO[bytes], named: str, who: Who) -> Recipe:
             own = tarfile.TarInfo(DOCKERFILE)
             own.size = len(text)
             taken.addfile(own, io.BytesIO(text))
-    except (tarfile.TarError, EOFError, ValueError, OverflowError):
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError):
         raise Refused("The build's context is no tar file: send it without compression.") from None
     return made
+
+
+class _InPieces:
+    """A file that is not read in large pieces.
+
+    tarfile reads an extended header at once, however long it says that it is.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= LONGEST_HEADER:
+            raise Refused("The build's context holds a header that is too long.")
+        return self._file.read(size)
+
+
+def _in_pieces(file: IO[bytes]) -> Any:
+    return _InPieces(file)
+
+
+def _members(given: Any, taken: Any) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of a context one by one, and forget them: there may be a great many."""
+    while (member := given.next()) is not None:
+        if len(given.pax_headers) > SHARED_HEADERS:
+            raise Refused("The build's context holds too many headers.")
+        yield member
+        given.members.clear()
+        taken.members.clear()
 
 
 def _name(member: tarfile.TarInfo) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .socket_fields import CONFIG, HOST, LARGEST, bind, mount, networking
+from .socket_fields import CONFIG, HOST, LARGEST, USUAL_PAUSE, bind, mount, networking
 from .socket_reading import (
     Check,
     Refused,
@@ -125,6 +125,8 @@ def _person_host(who: Who, rules: Rules) -> dict[str, Check]:
         **HOST,
         "Binds": each(bind(volume)),
         "CapAdd": never,
+        # No more than what containers have that ask for nothing, labs above all.
+        "CpuShares": whole(2, 1024),
         "DeviceRequests": never,
         "MaskedPaths": never,
         "Memory": whole(6 << 20, most.memory),
@@ -242,6 +244,13 @@ def _limit(asked: dict[str, Any], host: dict[str, Any], rules: Rules) -> None:
     host["ShmSize"] = min(host.get("ShmSize", 64 << 20), host["Memory"])
     # Two files of ten megabytes, whatever a container writes.
     host["LogConfig"] = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
+    # An image's own healthcheck may run a program each millisecond; what stands here goes before it.
+    check = asked.setdefault("Healthcheck", {})
+    for key in ("Interval", "StartInterval"):
+        check.setdefault(key, USUAL_PAUSE)
+    unnamed = len(asked.get("Volumes", ())) + len(host.get("Mounts", ()))
+    if unnamed > most.volumes:
+        raise Refused(f"A container may have {most.volumes} volumes.")
     # Where NVIDIA's runtime is the Engine's default, this variable alone, also an image's, is
     # enough for all GPUs.
     gpus = "NVIDIA_VISIBLE_DEVICES="

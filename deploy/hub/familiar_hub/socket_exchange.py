@@ -31,6 +31,8 @@ PATIENCE = 60.0
 """Seconds in which a request has to come whole, once it has begun, or its next piece."""
 IDLE = 600.0
 """Seconds that a connection is kept between two requests."""
+LOOKS = 8
+"""How many looks of a client are under way at a time."""
 _UPGRADE: socket_http.Headers = [(b"Connection", b"Upgrade"), (b"Upgrade", b"tcp")]
 _RAW = (b"application/vnd.docker.raw-stream", b"application/vnd.docker.multiplexed-stream")
 
@@ -51,6 +53,8 @@ class Client:
         serve_own: answers requests to the proxy itself; None for what is none.
         turn: what is counted waits here for its turn.
         builds: one build goes on at a time; the next one's context is not taken before.
+        looking: few answers of the Engine are read at a time, and fewer still (``whole``) are held
+            until the client has taken them: its connections together must not fill the memory.
     """
 
     who: Who
@@ -61,6 +65,8 @@ class Client:
     serve_own: Callable[[Request], Awaitable[Any]]
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     builds: asyncio.Lock = field(default_factory=asyncio.Lock)
+    looking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKS))
+    whole: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Exchange:
@@ -188,10 +194,11 @@ class Exchange:
                 raise Refused(f"{look.name} has no socket: open it first.")
             return ""
         asked = question(look, client.who)
-        status, answer = await socket_http.asked(
-            client.engine, asked.method, asked.target, asked.body
-        )
-        return settle(look, status, answer, client.who, client.rules)
+        async with client.looking:
+            status, answer = await socket_http.asked(
+                client.engine, asked.method, asked.target, asked.body
+            )
+            return settle(look, status, answer, client.who, client.rules)
 
     # -- the Engine's answer -----------------------------------------------------------------------
 
@@ -231,9 +238,10 @@ class Exchange:
     async def _told(self, allowed: Allowed, engine: Side, answer: h11.Response) -> None:
         client = self._client
         if allowed.shown not in ("", "ping") and answer.status_code == 200:
-            whole = await socket_http.whole_json(engine)
-            shown = socket_answers.shown(allowed.shown, whole, client.who, client.rules)
-            await self._answer(200, shown)
+            async with client.whole:
+                whole = await socket_http.whole_json(engine)
+                shown = socket_answers.shown(allowed.shown, whole, client.who, client.rules)
+                await self._answer(200, shown)
             return
         headers = [(n, v) for n, v in answer.headers if n in socket_answers.HEADERS]
         headers += [(n, v) for n, v in answer.headers if n == b"content-length"]

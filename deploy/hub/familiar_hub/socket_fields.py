@@ -30,6 +30,8 @@ UNDER_KERNEL = ("/proc", "/sys", "/dev")
 LARGEST = 1 << 50
 PAUSE = 10_000_000_000
 """A healthcheck's least interval, in nanoseconds: each runs a program."""
+USUAL_PAUSE = 30_000_000_000
+"""The Engine's own choice where nobody says one."""
 
 
 def path_inside(where: str, value: Any) -> str:

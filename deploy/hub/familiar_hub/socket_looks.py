@@ -17,6 +17,11 @@ from .socket_reading import Missing, Refused, reference
 from .socket_rules import IMAGE_OWNER, OWNER, Rules, Who, check_inherited
 
 
+COMMANDS = 64
+"""How many commands a container may have beside its own. The Engine keeps one that is never started
+for as long as the container."""
+
+
 class Unclear(Refused):
     """The Engine gave no answer to go by."""
 
@@ -35,7 +40,7 @@ class Look:
             it. ``new``: there is none of that name.
             ``free``: the same, or it is the client's. ``made``: it is the client's, or made now.
             ``make``: it is made now. ``room``: the client has fewer than allowed. ``open``: the
-            person's socket is open.
+            person's socket is open. ``commands``: it is the client's, and has room for one more.
         into: the key of the body that gets the ID; empty for the path, None for nowhere.
         then: what is returned in place of the ID.
         goes_on: with what to go on when there is room.
@@ -119,6 +124,8 @@ def settle(look: Look, status: int, answer: Any, who: Who, rules: Rules) -> str 
         return _volume(look, answer, who)
     if look.must != "make" and owner_of(look.kind, answer) != who.owner:
         raise _missing(look)
+    if look.must == "commands" and len(answer.get("ExecIDs") or ()) >= COMMANDS:
+        raise Refused(f"{COMMANDS} commands run in {look.name}, or wait to: start it anew.")
     return look.then or str(answer["Id"])
 
 
@@ -197,5 +204,8 @@ def _image(look: Look, answer: Mapping[str, Any], who: Who, rules: Rules) -> str
     if look.must == "base" and (answer.get("Config") or {}).get("OnBuild"):
         raise Refused(f"{look.name} holds ONBUILD instructions, which are not open here.")
     if look.must == "runs":
-        check_inherited((answer.get("Config") or {}).get("Labels") or {}, who)
+        config = answer.get("Config") or {}
+        check_inherited(config.get("Labels") or {}, who)
+        if len(config.get("Volumes") or ()) > rules.limits.volumes:
+            raise Refused(f"{look.name} has more than {rules.limits.volumes} volumes of its own.")
     return str(answer["Id"])

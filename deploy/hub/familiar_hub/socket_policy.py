@@ -45,8 +45,9 @@ from .socket_requests import (
 )
 from .socket_rules import HUB, Rules, Who, labelled
 
-LARGEST_BODY = 1 << 20
-"""Bytes of a request's body, but for a build's."""
+LARGEST_BODY = {False: 1 << 20, True: 256 << 10}
+"""Bytes of a request's body, the hub's and a person's, but for a build's. The Engine keeps much of
+what it is told, and nobody counts that."""
 
 __all__ = ["Allowed", "Request", "body_limit", "judge"]
 
@@ -80,6 +81,15 @@ def _create(ask: Ask) -> Allowed:
     return Allowed(
         "POST", "/containers/create", query, made.body, unused, counted=bool(ask.who.slug)
     )
+
+
+_removal = act("", v=switch, force=switch, link=one_of("0", "false", "False"))
+
+
+def _remove(ask: Ask, name: str) -> Allowed:
+    allowed = _removal(ask, name)
+    # A volume without a name has no owner: its person could neither see it later nor remove it.
+    return replace(allowed, query={**allowed.query, "v": "1"}) if ask.who.slug else allowed
 
 
 def _list_containers(ask: Ask) -> Allowed:
@@ -175,8 +185,7 @@ _BOTH: list[tuple[str, str, Do]] = [
     ("POST", "/containers/NAME/stop", act("stop", t=figure, signal=text)),
     ("POST", "/containers/NAME/restart", act("restart", t=figure, signal=text)),
     ("POST", "/containers/NAME/wait", act("wait", condition=text)),
-    ("DELETE", "/containers/NAME", act("", v=switch, force=switch,
-                                        link=one_of("0", "false", "False"))),
+    ("DELETE", "/containers/NAME", _remove),
     ("GET", "/volumes", _list_volumes),
     ("POST", "/volumes/create", _create_volume),
     ("GET|DELETE", "/volumes/NAME", _volume),
@@ -201,7 +210,7 @@ def body_limit(method: str, sent: str, who: Who, rules: Rules) -> int:
         Refused: its target cannot be read.
     """
     builds = who != HUB and (method, target(sent).path) == ("POST", "/build")
-    return rules.limits.context if builds else LARGEST_BODY
+    return rules.limits.context if builds else LARGEST_BODY[bool(who.slug)]
 
 
 def judge(request: Request, who: Who, rules: Rules) -> Allowed:

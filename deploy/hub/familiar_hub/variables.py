@@ -161,6 +161,14 @@ VARIABLES = (
         "1: every lab may use rootless podman, not only group podman",
     ),
     Variable(
+        "SOCKET_NESTED", "0", "1: the filter lets labs have what rootless podman needs, if they may"
+    ),
+    Variable(
+        "SOCKET_LAB_IMAGES",
+        "",
+        "images of labs beside DOCKER_NOTEBOOK_IMAGE that the filter lets through, for profiles",
+    ),
+    Variable(
         "SOCKET_PEOPLE_ON_HOST",
         "",
         "a folder of the host in which the filter keeps a folder with a docker.sock for each person"
