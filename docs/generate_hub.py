@@ -53,7 +53,7 @@ All below `/hub`. JupyterHub's own are [in its documentation](https://jupyterhub
 
 A notice is `{{"message": ..., "kind": ..., "auto_close": ...}}`: one line of up to {longest}
 characters, one of {kinds}, and seconds up to {longest_stay} or `null`.
-A reset takes `{{"confirm": KIND}}`.
+A reset takes `{{"confirm": NAME}}`, the volume's name as `lab` tells it.
 """
 
 FILTER = {
@@ -70,7 +70,7 @@ FILTER = {
     "SOCKET_PERSON_PIDS": "the processes of a member's container (512)",
     "SOCKET_PERSON_VOLUMES": "how many volumes a member may have (20)",
     "SOCKET_PREFIX": "what names of labs and their volumes begin with (`jupyterlab-`)",
-    "SOCKET_REGISTRIES": "registries that members may pull from, with spaces between; else none",
+    "SOCKET_REGISTRIES": "registries beside Docker's own that members may pull from",
     "SOCKET_SHARED_VOLUME": "the volume that all labs share",
 }
 PATHS = {

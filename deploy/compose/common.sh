@@ -114,6 +114,16 @@ engine_socket() {
     setting DOCKER_SOCKET "$([ -z "$host" ] && echo /var/run/docker.sock || echo "${host#unix://}")"
 }
 
+# Wait until no other script is at work in this folder: two at once would stand in each other's way.
+alone() {
+    command -v flock >/dev/null || return 0
+    exec 9<.
+    flock --nonblock 9 || {
+        say "Another script is at work here; waiting for its end."
+        flock 9
+    }
+}
+
 # Ask before something that cannot be undone: CONFIRM says it without a terminal. WHAT WORD
 confirm() {
     local answer=${CONFIRM-}

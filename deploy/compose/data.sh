@@ -71,6 +71,11 @@ backup() {
     echo "$file: the hub, and ${#volumes[@]} volumes of people; $(du -h "$file" | cut -f 1)."
 }
 
+refuse_while_up() {
+    ! runs || fail "The platform is up; type: make down"
+    [ -z "$(labs)" ] || fail "Labs of people are there; stop them on the hub's admin page, or type: make down LABS=1"
+}
+
 restore() {
     local file=${1:-} told volumes name there=()
     [ -n "$file" ] || fail "Name the file: ./data.sh restore FILE"
@@ -79,11 +84,14 @@ restore() {
         fail "$file is no backup of this platform."
     grep -q '"format": 1,' <<<"$told" || fail "$file was made by another version; use the data.sh of that version."
     if [ ! -e .env ] || [ -n "${OVERWRITE-}" ]; then
+        [ ! -e .env ] || refuse_while_up
         # What the project is called stands there, and with it whose volumes these are.
-        (umask 077 && tar --extract --to-stdout --file="$file" settings/.env >.env)
+        (umask 077 && tar --extract --to-stdout --file="$file" settings/.env >"$scratch/.env" 2>/dev/null) ||
+            fail "$file is damaged: its settings cannot be read. Nothing was changed."
+        [ ! -e .env ] || cp -p .env .env.before-restore
+        mv "$scratch/.env" .env
     fi
-    ! runs || fail "The platform is up; type: make down"
-    [ -z "$(labs)" ] || fail "Labs of people are there; stop them on the hub's admin page, or type: make down LABS=1"
+    refuse_while_up
     mapfile -t volumes < <(sed -n '/"volumes": \[/,/\]/s/^ *"\([A-Za-z0-9][A-Za-z0-9_.-]*\)",\{0,1\}$/\1/p' <<<"$told")
     for name in "$(project)_hub-data" "$(project)_authority" "${volumes[@]}"; do
         ! docker volume inspect "$name" >/dev/null 2>&1 || there+=("$name")
@@ -97,8 +105,8 @@ restore() {
     docker image inspect "$(hub_image)" >/dev/null 2>&1 || fail "The image $(hub_image) is not there; type: make build"
     mkdir -p -m 700 secrets
     mkdir -p certificates config
-    # Compose wants to have made its own volumes.
-    compose up --no-start prepare >/dev/null 2>&1 || fail "Compose could not make its volumes; ./start.sh --check may say why."
+    # Compose wants to have made its own volumes. The hub has one that the preparation has not.
+    compose up --no-start --no-deps prepare hub >/dev/null 2>&1 || fail "Compose could not make its volumes; ./start.sh --check may say why."
     on_everything "CHOWN DAC_OVERRIDE FOWNER FSETID" rw put "${volumes[@]}" <"$file" ||
         fail "The restore did not come to its end; what is there now is not to be used. Mend what is named above, and do it again with OVERWRITE=1."
     cp -r "$scratch/config/." config/
@@ -133,6 +141,7 @@ case $action in
     backup | restore | clean)
         check_docker || true
         end_with_faults "this cannot be done"
+        [ "$action" = backup ] || alone
         "$action" "$@"
         ;;
     --help | -h | help | '') help ;;

@@ -2,7 +2,7 @@
 # Start the platform: check what it needs, make what is missing, bring it up, and say where it is.
 #
 # Usage: ./start.sh            start, or apply what was changed in .env
-#        ./start.sh --check    check only; nothing is made or started
+#        ./start.sh --check    look at the machine only; nothing is made or started
 #        ./start.sh --help     this text
 #
 # What it makes, once: .env from .env.example, and secrets/admin_password. At each start a certificate is made or
@@ -42,8 +42,12 @@ make_secrets() {
 
 # Names that nothing reads are mistakes.
 check_settings() {
-    local name
+    local name number
     [ -e .env ] || return 0
+    # Compose takes more kinds of lines than these scripts do, and they have to read the same.
+    while read -r number; do
+        fault "Line $number of .env is no NAME=VALUE; write it so, without export and without spaces around =."
+    done < <(sed -nE '/^[[:space:]]*(#|$|[A-Za-z_][A-Za-z0-9_]*=)/!=' .env)
     while read -r name; do
         grep -Eq "^#? ?$name=" .env.example || [[ $name == COMPOSE_* || $name == DOCKER_SOCKET_GID ]] ||
             fault ".env sets $name, which nothing reads; .env.example has all names."
@@ -98,6 +102,17 @@ check_ports() {
     done
 }
 
+# Two platforms with one network are each other's: labs find either hub, and the filters share a folder.
+check_neighbours() {
+    local network other
+    network=$(setting DOCKER_NETWORK_NAME familiar-labs)
+    while read -r other; do
+        [ -z "$other" ] || [ "$other" = "$(project)" ] ||
+            fault "The network $network is the platform $other's; end that one, or set DOCKER_NETWORK_NAME, FAMILIAR_HUB_PREFIX and FAMILIAR_SOCKETS in .env to others."
+    done < <(docker ps --all --filter "network=$network" --filter label=com.docker.compose.service=hub \
+        --format '{{.Label "com.docker.compose.project"}}')
+}
+
 check_memory() {
     local has lab
     has=$(($(docker info --format '{{.MemTotal}}') / 1048576))
@@ -148,6 +163,7 @@ case ${1-} in
 esac
 
 if [ -z "$only_check" ]; then
+    alone
     make_settings
     make_secrets
 elif [ ! -e .env ]; then
@@ -159,14 +175,16 @@ check_secrets
 if check_docker; then
     [ -S "$(engine_socket)" ] || fault "There is no socket $(engine_socket); write Docker's into .env as DOCKER_SOCKET."
     check_ports
+    check_neighbours
     check_memory
     check_images
 fi
 end_with_faults "the platform cannot start"
 if [ -n "$only_check" ]; then
-    say "Nothing is in the way."
+    say "Nothing is in the way. The hub's own settings are checked by ./start.sh, before it stops anything."
     exit
 fi
+trap 'say "Interrupted; type ./start.sh again."; exit 130' INT TERM
 
 # The hub makes it with the first lab; TensorBoard may be there before.
 if has_profile tensorboard && [ "$(setting FAMILIAR_HUB_SHARED local)" = local ]; then
@@ -174,14 +192,25 @@ if has_profile tensorboard && [ "$(setting FAMILIAR_HUB_SHARED local)" = local ]
 fi
 keep_setting DOCKER_SOCKET "$(engine_socket)"
 keep_setting DOCKER_SOCKET_GID "$(socket_group)"
+# Settings that will not do are found before anything that runs is stopped for them.
+compose run --rm --no-deps --no-TTY prepare || fail "Nothing was stopped or started. Mend what is named above and start again."
 if [ "$(setting FAMILIAR_HUB_SHARED local)" = cifs ]; then
     # The volume leads to another machine. The hub could not make it: the filter lets through no options of volumes.
     compose run --rm --no-deps --no-TTY --volume "$(engine_socket):/socket" --env DOCKER_HOST=unix:///socket prepare \
-        sh -c 'python -m hub_setup && python -m familiar_hub.share' || fail "The shared folder is not there."
+        python -m familiar_hub.share || fail "The shared folder is not there."
 fi
+# One that runs and does not work would be waited for in vain.
+sick=$(docker ps --quiet --filter "label=com.docker.compose.project=$(project)" --filter health=unhealthy)
+# shellcheck disable=SC2086 # each an argument
+[ -z "$sick" ] || docker restart $sick >/dev/null
 if ! compose up --detach --wait --remove-orphans; then
     say "${0##*/}: The platform did not come up. What its services said last:"
-    compose logs --no-color --no-log-prefix --tail 15 prepare >&2 || true
+    while IFS='|' read -r name state health code; do
+        case $state/$health/$code in
+            running/healthy/* | running//* | created/* | exited/*/0) ;;
+            *) compose logs --no-color --no-log-prefix --tail 15 "$name" >&2 || true ;;
+        esac
+    done < <(compose ps --all --format '{{.Service}}|{{.State}}|{{.Health}}|{{.ExitCode}}')
     compose ps --all --format '{{.Service}}: {{.Status}}' >&2 || true
     fail "Mend what is named above and start again; \`make logs\` shows more."
 fi
@@ -193,5 +222,5 @@ echo "The hub is at $address"
 if [ "$(setting ENABLE_JUPYTERHUB_SSL 1)" = 1 ] && [ -z "$(setting FAMILIAR_TLS_CERTIFICATE)" ]; then
     echo "Browsers trust it once they have imported $PWD/certificates/ca.pem, which vouches for this address only."
 fi
-echo "Next: sign in as $(setting JUPYTERHUB_ADMIN admin) with the password in secrets/admin_password, and change it under 'Change Password'."
-echo "People ask for an account at ${address}hub/signup, and you approve them under 'Authorize Users'."
+echo "Next: sign in as $(setting JUPYTERHUB_ADMIN admin). The first password is in secrets/admin_password; change it under 'Change password'."
+echo "People ask for an account at ${address}hub/signup, and you approve them under 'Accounts'."

@@ -151,6 +151,9 @@ class _Asked(tornado.web.RequestHandler):
     def get(self) -> None:
         self.application.settings["asked"].append(dict(self.request.headers.items()))
         self.set_header("Content-Type", "application/json")
+        # What somebody's lab could say.
+        self.set_header("Service-Worker-Allowed", "/")
+        self.set_header("Cross-Origin-Opener-Policy", "same-origin")
         self.write(json.dumps({"path": self.request.uri, **dict(self.request.headers.items())}))
 
 

@@ -10,23 +10,24 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import nbformat
 import requests
+import yaml
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
-from playwright.sync_api import Error as BrowserError
 
 from browser.lab import WIDE, Notebook
 from compose.stack import ADMIN_PASSWORD, PASSWORD, Images, Stack, running_stack
 from deploy.labs import Image
 from familiar_hub import spawning
+from sandbox.podman import BASE
 
 LOOKING = Path(__file__).parents[1] / "browser" / "looking.js"
 PHONE = (390, 844)
@@ -38,11 +39,31 @@ _PROFILES = """
   summary: for everyday work
   environment:
     FAMILIAR_REHEARSAL: "1"
+    FAMILIAR_REHEARSAL_SCRIPT: /home/jovyan/.rehearsal.yaml
     CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1"
 - name: small
   summary: one gigabyte
   memory: 1G
 """
+_NOTE = """
+- id: note
+  when: {prompt: {exact: Write a note.}}
+  reply:
+    - tool_use:
+        name: Write
+        input: {file_path: /home/jovyan/work/note.txt, content: "written by Claude"}
+- id: noted
+  when: {tool_result: {regex: ".", is_error: false, name: Write}}
+  reply: "It is written."
+"""
+
+
+def _script() -> str:
+    """Return the rehearsal's script: one prompt that needs a permission, and the built-in ones."""
+    built_in = resources.files("familiar_kernel.rehearsal") / "scripts" / "first_conversation.yaml"
+    script = yaml.safe_load(built_in.read_text(encoding="utf-8"))
+    script["rules"] = [*yaml.safe_load(_NOTE), *script["rules"]]
+    return yaml.safe_dump(script, allow_unicode=True, sort_keys=False)
 
 
 @dataclass
@@ -87,15 +108,14 @@ class Platform:
             sign: a selector.
             timeout: seconds for it.
         """
-
-        def go() -> None:
-            page.goto(f"{self.url}{place}", wait_until="domcontentloaded")
-
-        return undisturbed(page, go, sign, timeout)
+        page.goto(f"{self.url}{place}", wait_until="domcontentloaded")
+        found = page.locator(sign).first
+        expect(found).to_be_visible(timeout=timeout * 1000)
+        return found
 
     def sign_in(self, page: Page, name: str, password: str = PASSWORD) -> None:
         """Sign in on the page; whether it was right is the caller's to look at."""
-        form = self.open(page, "hub/login", "form[action*=login]")
+        form = self.open(page, "hub/login", "form:has([name=password])")
         form.locator("[name=username]").fill(name)
         form.locator("[name=password]").fill(password)
         form.locator("[type=submit]").click()
@@ -131,40 +151,6 @@ class Platform:
             person.start()
         return person
 
-    def wait_for(self, true: Callable[[], Any], seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while not true():
-            assert time.monotonic() < deadline, self.stack.log("hub")[-4000:]
-            time.sleep(0.2)
-
-
-def undisturbed(page: Page, go: Callable[[], Any], sign: str, timeout: float) -> Locator:
-    """Go somewhere, and again if the machine has got another network meanwhile.
-
-    Each container that starts or ends brings one, on the tests' machine, and Chromium then gives
-    up what it is loading. People's browsers run elsewhere.
-    """
-    disturbed: list[str] = []
-
-    def note(request: Any) -> None:
-        if "ERR_NETWORK_CHANGED" in (request.failure or ""):
-            disturbed.append(request.url)
-
-    page.on("requestfailed", note)
-    try:
-        for last in (False, False, True):
-            disturbed.clear()
-            try:
-                go()
-                expect(page.locator(sign).first).to_be_visible(timeout=timeout * 1000)
-                break
-            except (BrowserError, AssertionError) as error:
-                if last or not (disturbed or "ERR_NETWORK_CHANGED" in str(error)):
-                    raise
-        return page.locator(sign).first
-    finally:
-        page.remove_listener("requestfailed", note)
-
 
 def from_page(page: Page, method: str, path: str, body: object = None) -> Any:
     """Ask the hub's API with what a page has: its cookies and its token against forged requests."""
@@ -193,7 +179,7 @@ class Person:
         """Sign up, be let in, sign in, and start a lab."""
         person = cls(platform, name, platform.window())
         page, told = person.page, person.told
-        form = platform.open(page, "hub/signup", "form[action*=signup]")
+        form = platform.open(page, "hub/signup", "form:has([name=signup_password])")
         form.locator("[name=username]").fill(name)
         form.locator("[name=signup_password]").fill(PASSWORD)
         form.locator("[name=signup_password_confirmation]").fill(PASSWORD)
@@ -241,18 +227,14 @@ class Person:
         page.get_by_role("button", name="Start").click()
         page.wait_for_url("**/hub/spawn-pending/**")
         expect(page.locator("#progress-bar")).to_be_visible()
-        self.told["starting"] = page.locator("main, body").first.inner_text()
-        page.wait_for_url(f"**/user/{self.name}/lab**", timeout=START * 1000)
-        self.told["arrived"] = page.url.removeprefix(self.platform.url)
-        undisturbed(page, lambda: None, ".jp-Launcher", 30) if not self._restless() else None
-
-    def _restless(self) -> bool:
-        """Open the lab anew where the container's own network has interrupted the first look."""
-        with contextlib.suppress(AssertionError):
-            expect(self.page.locator(".jp-Launcher").first).to_be_visible(timeout=30_000)
-            return True
-        self.platform.open(self.page, f"user/{self.name}/lab/tree/work?reset", ".jp-Launcher")
-        return True
+        self.told["starting"] = page.locator("body").inner_text()
+        page.wait_for_url(f"**/user/{self.name}/lab/**", timeout=START * 1000)
+        expect(page.locator(".jp-Launcher").first).to_be_visible(timeout=60_000)
+        self.run("cat >~/.rehearsal.yaml", given=_script())
+        # What the tests look into the page with, from the next page on.
+        config = "~/.jupyter/labconfig"
+        shown = json.dumps({"exposeAppInBrowser": True})
+        self.run(f"mkdir -p {config} && cat >{config}/page_config.json", given=shown)
 
     def run(self, code: str, check: bool = True, given: str = "") -> str:
         """Run a line of bash in the lab, and return what that wrote."""
@@ -289,8 +271,7 @@ class Person:
         page = page or self.page
         self.platform.open(page, place, ".jp-NotebookPanel .jp-Cell")
         opened = Notebook(page)
-        idle = opened.panel.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
-        expect(idle).to_be_visible(timeout=60_000)
+        opened.wait_for_kernel()
         return opened
 
     def home(self) -> Page:
@@ -348,6 +329,7 @@ def running_platform(
         "DOCKER_NOTEBOOK_IMAGE": image.name,
         "FAMILIAR_HUB_PROFILES_FILE": "/etc/familiar-hub/profiles.yml",
         "FAMILIAR_HUB_FAILED_LOGINS": "3",
+        "SOCKET_LAB_IMAGES": BASE,
     }
     with running_stack(image.engine, images, folder, **told) as stack:
         yield Platform(stack, browser)

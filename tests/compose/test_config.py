@@ -95,6 +95,10 @@ def test_every_combination_is_sound(
     assert services["edge"]["networks"].keys() == {"edge"}
     assert services["filter"]["network_mode"] == services["prepare"]["network_mode"] == "none"
     assert told["networks"]["labs"]["name"] == "familiar-labs"
+    # What people send for builds may be more than the filter's memory.
+    places = {volume["target"]: volume["type"] for volume in services["filter"]["volumes"]}
+    assert places["/tmp"] == "volume"
+    assert "tmpfs" not in services["filter"]
 
 
 def test_hub_and_filter_are_told_the_same(folder: Path) -> None:

@@ -81,6 +81,12 @@ def test_a_platform_comes_back_from_its_backup(
         # Nothing is written over while it runs, or while there is something.
         up = stack.script("data.sh", "restore", str(file), check=False)
         assert up.stderr == "data.sh: The platform is up; type: make down\n"
+        with (stack.folder / ".env").open("a") as settings:
+            settings.write("# changed since the backup\n")
+        changed = (stack.folder / ".env").read_text()
+        up = stack.script("data.sh", "restore", str(file), check=False, OVERWRITE="1")
+        assert up.stderr == "data.sh: The platform is up; type: make down\n"
+        assert (stack.folder / ".env").read_text() == changed
         stack.compose("down", "--timeout=5")
         full = stack.script("data.sh", "restore", str(file), check=False)
         assert full.returncode == 1
@@ -124,6 +130,9 @@ def test_what_is_no_backup(docker_engine: Engine, stack_images: Images, tmp_path
     folder = tmp_path / "d"
     deployment_in(folder, HUB_IMAGE=stack_images.hub, COMPOSE_PROJECT_NAME="familiar-test-none")
     (tmp_path / "x.tar").write_bytes(os.urandom(2000))
+    (tmp_path / "manifest.json").write_text('{"format": 1,\n"volumes": []}\n')
+    with tarfile.open(tmp_path / "cut.tar", "w") as archive:
+        archive.add(tmp_path / "manifest.json", "manifest.json")
     for words, said in (
         (["restore"], "data.sh: Name the file: ./data.sh restore FILE\n"),
         (["restore", "/nowhere"], "data.sh: There is no /nowhere that can be read.\n"),
@@ -140,3 +149,9 @@ def test_what_is_no_backup(docker_engine: Engine, stack_images: Images, tmp_path
     ):
         done = run_script(docker_engine, folder, "data.sh", *words, check=False)
         assert (done.returncode, done.stderr) == (1, said)
+    before, cut = (folder / ".env").read_text(), str(tmp_path / "cut.tar")
+    done = run_script(docker_engine, folder, "data.sh", "restore", cut, check=False, OVERWRITE="1")
+    assert (done.returncode, done.stderr) == (
+        1, f"data.sh: {cut} is damaged: its settings cannot be read. Nothing was changed.\n",
+    )  # fmt: skip
+    assert (folder / ".env").read_text() == before

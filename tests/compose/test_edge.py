@@ -69,6 +69,18 @@ def test_what_browsers_are_told(edge: Edge) -> None:
     assert "Server" not in headers
 
 
+_OF_AN_ORIGIN = ("Service-Worker-Allowed", "Cross-Origin-Opener-Policy")
+
+
+@pytest.mark.parametrize("path", ["/user/ada/sw.js", "/hubs/", "/services/mlflow/", "/"])
+def test_a_lab_says_nothing_about_the_origin_that_all_have(edge: Edge, path: str) -> None:
+    answer = _get(edge, path)
+    assert answer.json()["path"] == path
+    assert not [name for name in _OF_AN_ORIGIN if name in answer.headers]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff", "the rest is said as well"
+    assert _get(edge, "/hub/home").headers["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
 def test_another_host_is_nobody_s(edge: Edge) -> None:
     before = len(edge.asked)
     for host in ("other.example", "localhost.other.example", ""):
@@ -165,11 +177,13 @@ def test_without_tls_there_is_none(tmp_path: Path) -> None:
         answer = requests.get(f"http://localhost:{edge.http}/x", timeout=20)
         assert answer.json()["path"] == "/x"
         assert "Strict-Transport-Security" not in answer.headers
+        assert "Service-Worker-Allowed" not in answer.headers
         assert not list(edge.folders.edge.glob("*.pem"))
 
 
 def test_labs_with_hosts_of_their_own(tmp_path: Path) -> None:
     with running_edge(tmp_path, "https://localhost", subdomains=True) as edge:
+        assert "Service-Worker-Allowed" in _get(edge, "/user/ada/x").headers, "its own origin"
         context = ssl.create_default_context(cafile=str(edge.folders.given / "ca.pem"))
         for host, status in (("ada.localhost", 200), ("a.b.localhost", 404), ("localhost", 200)):
             with (

@@ -107,6 +107,12 @@ def test_every_fault_is_named_at_once(places: setup.Places) -> None:
     assert not list(places.certificates.edge.iterdir())
 
 
+def test_a_fault_that_both_find_is_named_once(places: setup.Places) -> None:
+    with pytest.raises(SettingsError) as caught:
+        setup.prepare(environment(places, ENABLE_GPU_SUPPORT="7"), places, lambda _: None)
+    assert caught.value.faults == ("ENABLE_GPU_SUPPORT is '7'; it may be 0, 1 or 2.",)
+
+
 def test_what_the_filter_alone_refuses(places: setup.Places) -> None:
     with pytest.raises(SettingsError, match="SOCKET_NESTED"):
         setup.prepare(environment(places, SOCKET_NESTED="2"), places, lambda _: None)

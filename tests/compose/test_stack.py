@@ -188,6 +188,21 @@ def test_a_second_start_changes_nothing(stack: Stack) -> None:
     assert stack.authority.read_bytes() == authority
 
 
+def test_settings_that_will_not_do_stop_nothing(stack: Stack) -> None:
+    settings = stack.folder / ".env"
+    good = settings.read_text()
+    before = {name: stack.inspect(stack.container(name))["Id"] for name in ("hub", "filter")}
+    settings.write_text(f"{good}FAMILIAR_HUB_MEMORY=much\n")
+    done = stack.script("start.sh", check=False)
+    settings.write_text(good)
+    assert done.returncode == 1
+    assert "FAMILIAR_HUB_MEMORY is 'much'; it may be a size" in done.stderr
+    assert done.stderr.endswith("Mend what is named above and start again.\n")
+    for name, identity in before.items():
+        told = stack.inspect(stack.container(name))
+        assert (told["Id"], told["State"]["Running"]) == (identity, True)
+
+
 def _wait_for(true: Callable[[], bool], stack: Stack) -> None:
     deadline = time.monotonic() + 60
     while not true():

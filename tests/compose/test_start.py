@@ -25,6 +25,7 @@ case "$1 $2" in
     "version --format") [ -z "$REFUSES" ] || { echo "$REFUSES" >&2; exit 1; }; echo "$ENGINE" ;;
     "info --format") echo "$MEMORY" ;;
     "image inspect") case " $IMAGES " in *" $3 "*) ;; *) exit 1 ;; esac ;;
+    "ps --all") echo "$NEIGHBOUR" ;;
     "ps "*) echo "$UP" ;;
     *) echo "not expected: $*" >&2; exit 9 ;;
 esac
@@ -84,6 +85,7 @@ def start(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Star
             "MEMORY": str(16 * 2**30),
             "IMAGES": "localhost/familiar-hub:latest localhost/familiar-lab:latest",
             "UP": "",
+            "NEIGHBOUR": "",
             **answers,
         }
         return subprocess.run(
@@ -114,7 +116,11 @@ def _faults(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 def test_nothing_is_in_the_way(start: Start, tmp_path: Path) -> None:
     done = start("--check")
-    assert (done.returncode, done.stderr) == (0, "Nothing is in the way.\n")
+    assert (done.returncode, done.stderr) == (
+        0,
+        "Nothing is in the way. The hub's own settings are checked by ./start.sh, before it stops"
+        " anything.\n",
+    )
     # It asked, and changed nothing.
     asked = (tmp_path / "asked").read_text()
     assert " up" not in asked
@@ -178,6 +184,11 @@ def test_nothing_is_in_the_way(start: Start, tmp_path: Path) -> None:
             " neither.",
         ),
         (
+            {"NEIGHBOUR": "familiar\nother"},
+            "The network familiar-labs is the platform other's; end that one, or set"
+            " DOCKER_NETWORK_NAME, FAMILIAR_HUB_PREFIX and FAMILIAR_SOCKETS in .env to others.",
+        ),
+        (
             {"ENABLE_SERVICE_GLANCES": "1"},
             "ENABLE_SERVICE_GLANCES is 1, and COMPOSE_PROFILES does not name glances: set both, or"
             " neither.",
@@ -213,6 +224,41 @@ def test_all_of_it_at_once(start: Start, folder: Path) -> None:
         "The image localhost/familiar-hub:latest is not there; type: make build",
         "The image localhost/familiar-lab:latest is not there; type: make build",
     ]
+
+
+def test_lines_that_compose_and_the_scripts_would_read_differently(
+    start: Start, folder: Path
+) -> None:
+    lines = (folder / ".env").read_text().splitlines()
+    odd = ["export FAMILIAR_HUB_CPUS=3", "COMPOSE_PROJECT_NAME = other", "ENABLE_GPU_SUPPORT: 0"]
+    (folder / ".env").write_text("\n".join([*lines, "", "  # note", *odd]))
+    assert _faults(start("--check")) == [
+        f"Line {len(lines) + number} of .env is no NAME=VALUE; write it so, without export and"
+        " without spaces around =."
+        for number in (3, 4, 5)
+    ]
+
+
+def test_two_at_once_wait_for_each_other(folder: Path) -> None:
+    first = _holding(folder, "first")
+    assert first.stdout
+    assert first.stdout.readline() == "held\n"
+    second = _holding(folder, "second")
+    assert second.stderr
+    assert second.stderr.readline() == "Another script is at work here; waiting for its end.\n"
+    assert not (folder / "order").exists()
+    first.communicate("\n", timeout=20)
+    second.communicate("\n", timeout=20)
+    assert (folder / "order").read_text() == "first\nsecond\n"
+
+
+def _holding(folder: Path, name: str) -> subprocess.Popen[str]:
+    """Run a script that has the folder for itself until it is told to end."""
+    code = '. ./common.sh; alone; echo held; read -r _; echo "$1" >>order'
+    return subprocess.Popen(
+        ["bash", "-c", code, "x", name], cwd=folder, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 def test_ports_that_are_its_own(start: Start) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -181,6 +184,49 @@ def test_a_name_is_locked_whether_or_not_there_is_one(hub: Hub, name: str) -> No
     assert "too many" in browser.sign_in(name).said
     assert not browser.is_in
     # And nobody else is locked.
+    assert hub.admin().is_in
+
+
+def test_a_stranger_locks_nobody_out_who_has_been_here(hub: Hub) -> None:
+    known = hub.person("kai")
+    known.get("logout")
+    assert not known.is_in
+    stranger = hub.browser()
+    for number in range(6):
+        stranger.sign_in("kai", f"wrong password {number}")
+    assert "too many" in stranger.sign_in("kai").said
+    assert known.sign_in("kai").status == 302
+    known.get("logout")
+    # Its own attempts are as few, and another person's cookie is nobody's.
+    for number in range(6):
+        known.sign_in("kai", f"wrong password {number}")
+    assert "too many" in known.sign_in("kai").said
+    others = hub.person("lea")
+    others.get("logout")
+    assert "too many" in others.sign_in("kai").said
+
+
+def test_a_name_that_nobody_can_have_is_not_counted(hub: Hub) -> None:
+    browser = hub.browser()
+    for _ in range(6):
+        answer = browser.sign_in("a" * 100_000)
+        assert (answer.status, "too many" in answer.said) == (403, False)
+    assert "a" * 100 not in hub.audit
+
+
+def test_what_is_sent_to_the_hub_is_short(hub: Hub) -> None:
+    # The hub does not wait for the rest of what is too long, and so does not keep it.
+    where = urlsplit(hub.url)
+    begun = b"POST /hub/login HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    told = {}
+    for size in (1 << 19, 1 << 24):
+        with socket.create_connection((where.hostname or "", where.port or 0), 5) as raw:
+            raw.settimeout(2)
+            raw.sendall(begun % size + b"x" * (1 << 18))
+            with contextlib.suppress(TimeoutError):
+                told[size] = raw.recv(12)
+    assert told == {1 << 24: told.get(1 << 24)}
+    assert told[1 << 24][9:10] in (b"4", b"5")
     assert hub.admin().is_in
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,37 @@ def test_a_lab_that_does_not_answer_is_stopped_in_the_end() -> None:
     assert decide(None) is False
     assert decide(500) is False
     assert decide(1000) is True
+
+
+class _ByHost(BaseHTTPRequestHandler):
+    """Answers as JupyterHub's proxy does where each lab has a host: any other host is the hub's."""
+
+    def do_GET(self) -> None:
+        listed = [{"execution_state": "busy"}] if self.path.endswith("/kernels") else []
+        self.send_response(200 if self.headers["Host"] == "ada.lab.example.org" else 302)
+        self.end_headers()
+        self.wfile.write(json.dumps(listed).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+def test_a_lab_with_a_host_of_its_own_is_asked_by_it(caplog: pytest.LogCaptureFixture) -> None:
+    with HTTPServer(("127.0.0.1", 0), _ByHost) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        log = logging.getLogger("test")
+        arbiter = culling.Arbiter(f"http://127.0.0.1:{proxy.server_port}", "token", 1000, log)
+        with caplog.at_level(logging.INFO):
+            stop = asyncio.run(
+                arbiter(
+                    inactive=timedelta(seconds=500),
+                    inactive_limit=100,
+                    server={"url": "https://ada.lab.example.org/user/ada/"},
+                )
+            )
+        proxy.shutdown()
+    assert not stop
+    assert "something works there" in caplog.text
 
 
 @pytest.fixture(scope="module", params=pythons(), ids=lambda python: Path(python).parents[1].name)

@@ -251,8 +251,10 @@ def test_who_gets_the_name_of_a_person_who_has_left_gets_no_files(world: World) 
     listed = leftovers(world)
     assert listed.returncode == 0, listed.stderr
     assert [line.split(":")[0] for line in listed.stdout.splitlines()] == sorted(before)
-    assert leftovers(world, "--remove", "ann").returncode != 0, "hers are in use"
-    assert world.there("volume", world.volumes("ann")["home"])
+    world.add("kit")
+    world.start("kit")
+    assert leftovers(world, "--remove", "kit").returncode != 0, "hers are in use"
+    assert world.there("volume", world.volumes("kit")["home"])
     removed = leftovers(world, "--remove", "lee")
     assert removed.returncode == 0, removed.stderr
     assert leftovers(world).stdout == ""

@@ -137,11 +137,13 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
         ("FAMILIAR_HUB_PUBLIC_URL", "https://ada:hidden@lab.example.org"),
         ("FAMILIAR_HUB_PUBLIC_URL", "https://lab.example.org:99999"),
         ("FAMILIAR_HUB_PUBLIC_URL", "https://lab.example.org/path"),
+        ("FAMILIAR_HUB_PUBLIC_URL", "https://lab..example.org"),
         ("FAMILIAR_HUB_PREFIX", "Lab"),
         ("FAMILIAR_HUB_PREFIX", "a-b"),
         ("FAMILIAR_HUB_HOST", "hub;id"),
         ("FAMILIAR_HUB_DATA", "relative"),
         ("FAMILIAR_HUB_USERNAME_PATTERN", "["),
+        ("FAMILIAR_HUB_USERNAME_PATTERN", "(?i)[a-z]+"),
         ("FAMILIAR_HUB_MINIMUM_PASSWORD_LENGTH", "7"),
         ("SOCKET_PEOPLE_ON_HOST", "/run/../etc"[:4] + "/a b"),
         ("FAMILIAR_HUB_SUBDOMAINS", "1"),
@@ -160,6 +162,23 @@ def test_an_administrators_password_that_will_not_do(tmp_path: Path, password: s
     (fault,) = faults(environ)
     assert fault.startswith("FAMILIAR_HUB_ADMIN_PASSWORD_FILE ")
     assert not password or password not in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        ("FAMILIAR_HUB_DATABASE_URL_FILE", "postgresql+psycopg://hub:hidden@db/hub"),
+        ("FAMILIAR_HUB_COOKIE_SECRET_FILE", "0f" * 32),
+    ],
+)
+def test_a_file_that_holds_something_else(tmp_path: Path, name: str, fits: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text("hidden, and of another kind\n")
+    (fault,) = faults(environment(tmp_path, **{name: str(file)}))
+    assert fault.startswith(f"{name} names {file}, which may hold ")
+    assert "hidden" not in fault
+    file.write_text(f"{fits}\n")
+    Settings.from_environment(environment(tmp_path, **{name: str(file)}))
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,10 @@ def checked(environ: Mapping[str, str]) -> Settings:
     try:
         settings = Settings.from_environment(environ)
     except SettingsError as error:
-        raise SettingsError([*error.faults, *faults]) from error
+        # Both read some of them, and would say the same in other words.
+        told = {fault.split()[0] for fault in error.faults}
+        more = [fault for fault in faults if fault.split()[0] not in told]
+        raise SettingsError([*error.faults, *more]) from error
     if faults:
         raise SettingsError(faults)
     return settings

@@ -17,7 +17,7 @@ from tornado import web
 from tornado.escape import url_escape
 from tornado.httputil import url_concat
 
-from . import passwords
+from . import known_browsers, passwords
 from .audit import record
 
 _may_manage = needs_scope("admin:users")
@@ -168,15 +168,16 @@ class PasswordPage(native.ChangePasswordHandler):
         if row is None:
             raise web.HTTPError(404, "You have no password here.")
         new = self.get_body_argument("new_password", strip=False)
-        if accounts.lockout.locked(user.name):
+        counted = known_browsers.counted_as(self, user.name)
+        if accounts.lockout.locked(counted):
             trouble = "There were too many wrong passwords; try again later."
         else:
-            accounts.lockout.attempted(user.name)
+            accounts.lockout.attempted(counted)
             old = self.get_body_argument("old_password", strip=False)
             if not await asyncio.to_thread(passwords.fits, old, row.password):
                 trouble = "The current password is another one; try again."
             else:
-                accounts.lockout.succeeded(user.name)
+                accounts.lockout.succeeded(counted)
                 trouble = _trouble(self, new)
         if not trouble:
             await accounts.set_password(user.name, new)

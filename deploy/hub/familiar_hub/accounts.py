@@ -17,11 +17,15 @@ from jupyterhub.utils import maybe_future
 from nativeauthenticator import NativeAuthenticator
 from nativeauthenticator.orm import UserInfo
 from tornado import web
+from tornado.httpserver import HTTPServer
 from traitlets import Bool, Int, Unicode
 
-from . import account_pages, passwords
+from . import account_pages, known_browsers, passwords
 from .audit import record
 from .variables import read_secret
+
+LARGEST_REQUEST = 1 << 20
+"""Bytes of what is sent to the hub itself, such as a form; what goes to labs it does not see."""
 
 
 class PlatformPages(Authenticator):
@@ -32,6 +36,9 @@ class PlatformPages(Authenticator):
         # Here, since they import much of the hub.
         from .handlers import HANDLERS
 
+        # The hub makes its server after this. A request's body lies in its memory as a whole,
+        # also a stranger's, and JupyterHub has no setting for how long it may be.
+        HTTPServer.configure(None, max_body_size=LARGEST_REQUEST)
         return [*super().get_handlers(app), *HANDLERS]
 
     async def delete_user(self, user: Any) -> None:
@@ -99,24 +106,30 @@ class HubAccounts(PlatformPages, NativeAuthenticator):
             data: the form's fields.
         """
         name: str = self.normalize_username(data.get("username", ""))
-        if self.lockout.locked(name):
+        if not self.validate_username(name):
+            # Nobody can have it. Counting it would let strangers fill the hub's memory with names.
+            await asyncio.to_thread(passwords.fits, data.get("password", ""), passwords.NOBODYS)
+            return None
+        counted = known_browsers.counted_as(handler, name)
+        if self.lockout.locked(counted):
             handler.login_trouble = (
                 "There were too many wrong passwords for this name; try again in"
                 f" {-(-self.seconds_before_next_try // 60)} minutes."
             )
             return None
-        self.lockout.attempted(name)
+        self.lockout.attempted(counted)
         row = self.get_user(name)
         stored = passwords.NOBODYS if row is None else row.password
         fits = await asyncio.to_thread(passwords.fits, data.get("password", ""), stored)
         if row is None or not fits or (row.has_2fa and not row.is_valid_token(data.get("2fa", ""))):
-            if self.lockout.locked(name):
+            if self.lockout.locked(counted):
                 record("account.locked", by=name, address=handler.request.remote_ip)
             return None
-        self.lockout.succeeded(name)
+        self.lockout.succeeded(counted)
         if not row.is_authorized:
             handler.login_trouble = "Your account waits for an administrator's approval."
             return None
+        known_browsers.remember(handler, name)
         return name
 
     async def refresh_user(self, user: Any, handler: Any = None) -> bool:

@@ -75,13 +75,11 @@ class AuditLog:
         """
         data = f"{line}\n".encode()
         with self._lock:
+            size = self._path.lstat().st_size if self._path.exists() else 0
+            if size and size + len(data) > self._largest:
+                self._rotate()
             descriptor = self._open()
             try:
-                size = os.fstat(descriptor).st_size
-                if size and size + len(data) > self._largest:
-                    os.close(descriptor)
-                    self._rotate()
-                    descriptor = self._open()
                 # One call for the whole line: a hub that ends here leaves no half of one.
                 os.write(descriptor, data)
             finally:

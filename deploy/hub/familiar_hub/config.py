@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import audit, culling, groups, handlers, tools
+from . import audit, culling, groups, handlers, same_origin, tools
 from .gpu import SECONDS, Gpu, Probe, look
 from .settings import Settings
 from .variables import read_secret
@@ -114,6 +114,7 @@ def pages(c: Any, settings: Settings) -> None:
         **c.JupyterHub.get("tornado_settings", {}),
         **handlers.tornado_settings(settings.data),
         **_cookies(settings.public_url.startswith("https://")),
+        "transforms": [same_origin.ForWindows],
     }
     audit.configure(settings.data / "audit.jsonl")
 
@@ -121,9 +122,12 @@ def pages(c: Any, settings: Settings) -> None:
 def _cookies(tls: bool) -> dict[str, Any]:
     """Return how cookies are set. JupyterHub marks its own as Secure, but not the forms' tokens."""
     common = {"samesite": "Lax"}
+    # No script reads the forms' token from its cookie: the hub's own have it in their page, and a
+    # lab's, which may call its address anything of the same origin, are not to have it.
+    token = {**common, "httponly": True}
     return {
         "cookie_options": common,
-        "xsrf_cookie_kwargs": {**common, "secure": True} if tls else common,
+        "xsrf_cookie_kwargs": {**token, "secure": True} if tls else token,
     }
 
 
@@ -153,6 +157,10 @@ def place(c: Any, settings: Settings) -> None:
     if settings.proxy_token_file:
         c.ConfigurableHTTPProxy.auth_token = read_secret(settings.proxy_token_file).strip()
     c.ConfigurableHTTPProxy.pid_file = str(settings.data / "proxy.pid")
+    # While the hub starts, its proxy knows no labs. What they are asked then would be answered with
+    # 404, which JupyterLab takes for the end of folders and kernels; so it is 503.
+    default = f"--default-target=http://127.0.0.1:{HUB_PORT}"
+    c.ConfigurableHTTPProxy.command = ["configurable-http-proxy", default]
     # Labs go on while the hub starts anew.
     hub.cleanup_servers = False
 

@@ -80,10 +80,11 @@ class Arbiter:
             return False
         if inactive.total_seconds() >= max(self._busy, inactive_limit):
             return True
-        url = f"{self._proxy}{urlsplit(server['url']).path}"
+        address = urlsplit(server["url"])
+        url = f"{self._proxy}{address.path}"
         try:
-            kernels = await self._ask(f"{url}api/kernels")
-            terminals = await self._ask(f"{url}api/terminals")
+            kernels = await self._ask(f"{url}api/kernels", address.netloc)
+            terminals = await self._ask(f"{url}api/terminals", address.netloc)
         except (OSError, ValueError) as error:
             # Perhaps because it works so hard. If it stays so, the other limit ends it.
             self._log.warning("Not stopping %s, which does not answer: %s", server["url"], error)
@@ -95,8 +96,11 @@ class Arbiter:
             self._log.info("Not stopping %s: something works there.", server["url"])
         return not works
 
-    async def _ask(self, url: str) -> list[Mapping[str, Any]]:
+    async def _ask(self, url: str, host: str) -> list[Mapping[str, Any]]:
         """Return a list that a lab gives; empty where it has no such thing.
+
+        Args:
+            host: what the proxy knows the lab by, where each has an origin of its own; else empty.
 
         Raises:
             OSError: it did not answer, or refused.
@@ -104,7 +108,7 @@ class Arbiter:
         """
         request = HTTPRequest(
             url,
-            headers={"Authorization": f"token {self._token}"},
+            headers={"Authorization": f"token {self._token}", **({"Host": host} if host else {})},
             request_timeout=_PATIENCE,
             connect_timeout=_PATIENCE,
             follow_redirects=False,

@@ -191,8 +191,17 @@ class Settings:
                 "FAMILIAR_HUB_HOST", r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", "a host's name"
             ),
             data=Path(read.matching("FAMILIAR_HUB_DATA", r"/.*", "a folder's full path")),
-            database_url_file=read.file("FAMILIAR_HUB_DATABASE_URL_FILE"),
-            cookie_secret_file=_hexadecimal(read, "FAMILIAR_HUB_COOKIE_SECRET_FILE"),
+            database_url_file=read.file_with(
+                # JupyterHub takes any other text for the name of an SQLite database, and makes it.
+                "FAMILIAR_HUB_DATABASE_URL_FILE",
+                r"[a-z0-9+]+://.+",
+                "an address such as postgresql://NAME@HOST/DATABASE",
+            ),
+            cookie_secret_file=read.file_with(
+                "FAMILIAR_HUB_COOKIE_SECRET_FILE",
+                r"([0-9a-fA-F]{2}){32,}",
+                "64 hexadecimal digits (`openssl rand -hex 32`)",
+            ),
             proxy_token_file=read.file("FAMILIAR_HUB_PROXY_TOKEN_FILE"),
             spawner="docker" if spawner == "docker" else "kubernetes",
             image=read.matching("DOCKER_NOTEBOOK_IMAGE", r"[\w][\w./:@-]*", "an image's name"),
@@ -330,15 +339,6 @@ def _subdomains(read: Reader) -> bool:
     if wanted and not read.text("FAMILIAR_HUB_PUBLIC_URL"):
         read.fault("FAMILIAR_HUB_SUBDOMAINS", "is 1, which needs FAMILIAR_HUB_PUBLIC_URL")
     return wanted
-
-
-def _hexadecimal(read: Reader, name: str) -> Path | None:
-    file = read.file(name)
-    if file and not re.fullmatch(rb"\s*([0-9a-fA-F]{2}){32,}\s*", file.read_bytes()):
-        read.fault(
-            name, f"names {file}, which may hold 64 hexadecimal digits (`openssl rand -hex 32`)"
-        )
-    return file
 
 
 def _profiles(read: Reader) -> tuple[Profile, ...]:

@@ -27,6 +27,8 @@ LARGEST = 128 << 10
 """Bytes of a Dockerfile; labels of an image are among what everybody's lists are made from."""
 LONGEST_HEADER = 128 << 10
 """Bytes of a header in a context, and of whatever else is read of it at once."""
+MEMBERS = 100_000
+"""Files, folders and links of a context."""
 SHARED_HEADERS = 100
 """Facts that a context says of all its members."""
 _PLAIN = frozenset(
@@ -225,7 +227,11 @@ def _in_pieces(file: IO[bytes]) -> Any:
 
 def _members(given: Any, taken: Any) -> Iterator[tarfile.TarInfo]:
     """Yield the members of a context one by one, and forget them: there may be a great many."""
+    count = 0
     while (member := given.next()) is not None:
+        count += 1
+        if count > MEMBERS:
+            raise Refused(f"The build's context holds more than {MEMBERS:,} files: leave some out.")
         if len(given.pax_headers) > SHARED_HEADERS:
             raise Refused("The build's context holds too many headers.")
         yield member

@@ -244,7 +244,7 @@ def _limit(asked: dict[str, Any], host: dict[str, Any], rules: Rules) -> None:
     host["ShmSize"] = min(host.get("ShmSize", 64 << 20), host["Memory"])
     # Two files of ten megabytes, whatever a container writes.
     host["LogConfig"] = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
-    # An image's own healthcheck may run a program each millisecond; what stands here goes before it.
+    # An image's own healthcheck may run a program each millisecond; what is said here goes before.
     check = asked.setdefault("Healthcheck", {})
     for key in ("Interval", "StartInterval"):
         check.setdefault(key, USUAL_PAUSE)

@@ -118,7 +118,8 @@ CONFIG: Mapping[str, Check] = {
     "OnBuild": never,
     "Labels": named(text, text),
     "StopSignal": anything_matching(r"(SIG)?[A-Z0-9+]{1,12}", "a signal"),
-    "StopTimeout": whole(0, 3600),
+    # The Engine itself does not end before the last container has had this time.
+    "StopTimeout": whole(0, 60),
     "Shell": each(text),
     "Runtime": never,
 }

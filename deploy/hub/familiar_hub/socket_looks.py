@@ -16,7 +16,6 @@ from urllib.parse import quote
 from .socket_reading import Missing, Refused, reference
 from .socket_rules import IMAGE_OWNER, OWNER, Rules, Who, check_inherited
 
-
 COMMANDS = 64
 """How many commands a container may have beside its own. The Engine keeps one that is never started
 for as long as the container."""

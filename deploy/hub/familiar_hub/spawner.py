@@ -7,16 +7,18 @@ starts with rights that somebody has lost.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import docker
-from docker.errors import APIError, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
 from dockerspawner import DockerSpawner
 from jupyterhub import orm
+from requests.exceptions import RequestException
 from traitlets import Any as AnyTrait
 from traitlets import Instance, default
 
@@ -97,7 +99,41 @@ class LabSpawner(PersonsLab, DockerSpawner):
             raise RefusedError(403, str(error)) from error
 
     async def start(self) -> Any:
-        """Start the lab; the hub calls it. Returns its address and port."""
+        """Start the lab; the hub calls it. Returns its address and port.
+
+        Raises:
+            tornado.web.HTTPError: it does not start, and the person sees why.
+        """
+        with self._engine_answers():
+            return await self._begin()
+
+    async def stop(self, now: bool = False) -> Any:
+        """Stop the lab; the hub calls it.
+
+        Raises:
+            tornado.web.HTTPError: Docker does not answer.
+        """
+        with self._engine_answers():
+            return await super().stop(now)
+
+    @contextlib.contextmanager
+    def _engine_answers(self) -> Iterator[None]:
+        """Say in a sentence that Docker does not answer.
+
+        Raises:
+            tornado.web.HTTPError: 503.
+        """
+        try:
+            yield
+        except APIError:
+            raise  # the Engine has answered
+        except (DockerException, RequestException) as error:
+            self.log.error("The Docker Engine, or the filter before it, does not answer: %s", error)
+            raise RefusedError(
+                503, "The Docker Engine does not answer; try again soon, or ask an administrator."
+            ) from error
+
+    async def _begin(self) -> Any:
         plan = await self.plan()
         for remark in plan.remarks:
             self.log.warning("%s.", remark)

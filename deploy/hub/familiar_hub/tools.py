@@ -8,7 +8,6 @@ which lives as long as the lab does.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,13 +67,12 @@ def read_tokens(read: Reader, spawner: str, shared: str) -> dict[str, Path]:
             read.fault(
                 switch, "is 1; it may be 0 with FAMILIAR_HUB_SHARED=off, where logs would be"
             )
-        path = read.file(file, f"with {switch}=1")
-        if path and not re.fullmatch(rb"\s*[A-Za-z0-9_-]{32,128}\s*", path.read_bytes()):
-            read.fault(
-                file,
-                f"names {path}, which may hold 32 to 128 letters, digits, - and _"
-                " (`openssl rand -hex 32`)",
-            )
+        path = read.file_with(
+            file,
+            "[A-Za-z0-9_-]{32,128}",
+            "32 to 128 letters, digits, - and _ (`openssl rand -hex 32`)",
+            f"with {switch}=1",
+        )
         found[tool.name] = path or Path()
     return found
 

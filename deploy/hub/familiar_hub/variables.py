@@ -275,10 +275,10 @@ class Reader:
         return text
 
     def pattern(self, name: str) -> str:
-        """Return a regular expression."""
+        """Return a regular expression for whole texts."""
         text = self.text(name)
         try:
-            re.compile(text)
+            re.compile(rf"(?:{text})\Z")  # as it is used, which not every expression can be
         except re.error as error:
             self.fault(name, f"is no regular expression: {error}")
         return text
@@ -289,6 +289,7 @@ class Reader:
         try:
             parts = urlsplit(text)
             port_fits = parts.port is None or parts.port > 0
+            (parts.hostname or "").encode("idna")  # as certificates name it
         except ValueError:
             parts, port_fits = urlsplit(""), False
         plain = not (parts.query or parts.fragment or parts.username or parts.password)
@@ -318,6 +319,17 @@ class Reader:
         except OSError as error:
             self.fault(name, f"names {text}, which cannot be read: {error.strerror}")
             return None
+        return path
+
+    def file_with(self, name: str, pattern: str, what: str, needed_when: str = "") -> Path | None:
+        """Return a file whose text, without spaces around it, matches wholly.
+
+        Args:
+            what: what it may hold, in words; the text itself is not told.
+        """
+        path = self.file(name, needed_when)
+        if path and not re.fullmatch(pattern.encode(), path.read_bytes().strip()):
+            self.fault(name, f"names {path}, which may hold {what}")
         return path
 
 
