@@ -27,8 +27,9 @@ from browser.lab import WIDE, Notebook
 from compose.stack import ADMIN_PASSWORD, PASSWORD, Images, Stack, running_stack
 from deploy.labs import Image
 from familiar_hub import spawning
-from sandbox.podman import BASE
+from sandbox.podman import BASE, ROOT
 
+SCREENSHOTS = ROOT / "test-output" / "screenshots"
 LOOKING = Path(__file__).parents[1] / "browser" / "looking.js"
 PHONE = (390, 844)
 WORK = "/home/jovyan/work"

@@ -121,6 +121,10 @@ class Restarts:
             RestartRefusedError: it cannot be restarted now.
         """
         refuse_unless_restartable(spawner)
+        last = self.of(spawner)
+        if last is not None and last.outcome == "under way":
+            # Its end, when the proxy is told of it, is no pending state of the hub's.
+            raise RestartRefusedError("The server is being restarted just now; wait for its end.")
         self._forget()
         this = self._known[_key(spawner)] = Restart()
         # Before anything is awaited, or a second request could come in between.

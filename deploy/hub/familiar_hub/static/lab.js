@@ -13,6 +13,9 @@
   const called = (server) =>
     server.name ? `the server ${server.display_name}` : "the default server";
 
+  const isRestarting = (server) =>
+    Boolean(server.restart) && server.restart.outcome === "under way";
+
   // -- what there is --
 
   async function look() {
@@ -53,7 +56,7 @@
 
   function serverRow(server) {
     const restart = server.restart;
-    const goesOn = restart && restart.outcome === "under way";
+    const goesOn = isRestarting(server);
     const name = server.name ? server.display_name : "Default server";
     const about = [make("strong", {}, name)];
     if (goesOn) {
@@ -72,7 +75,7 @@
       about.push(make("span", { class: "familiar-about" }, "running"));
     }
     const button = make("button", {
-      type: "button", class: "btn familiar-plain", disabled: Boolean(server.pending),
+      type: "button", class: "btn familiar-plain", disabled: Boolean(server.pending) || goesOn,
       "data-key": `restart ${server.name}`, "aria-label": `Restart ${called(server)}`,
       onclick: () => askToRestart(server),
     }, "Restart");
@@ -172,7 +175,8 @@
       const lab = await look();
       if (mine !== watched || !lab) return;
       if (seen) seen(lab);
-      const busy = lab.servers.some((s) => s.pending);
+      // While the proxy is told of a restarted server, the hub has it no longer as pending.
+      const busy = lab.servers.some((s) => s.pending || isRestarting(s));
       if (!busy && Date.now() > until) return;
       await later(1);
       if (mine !== watched) return;
