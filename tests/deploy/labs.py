@@ -36,8 +36,8 @@ AUTHORITY = "an authority of one's own, which no image is to keep"
 """What every build is told as a secret. The tests look for both in what was built."""
 
 _CONTEXT = (
-    "LICENSE", "README.md", "constraints.txt", "containers", "deploy", "examples", "kernel",
-    "kernelspecs", "pyproject.toml",
+    "LICENSE", "README.md", "constraints.txt", "containers/lab", "containers/sandbox",
+    "deploy/git-hooks", "examples", "kernel", "kernelspecs", "pyproject.toml",
 )  # fmt: skip
 
 

@@ -54,7 +54,9 @@ class Answer:
     def said(self) -> str:
         """What the page tells in its alert, without tags."""
         found = re.search(
-            r'(?:class="alert[^>]*>|class="login_error">)(.*?)</(?:div|p)>\s', self.text, re.DOTALL
+            r'(?:class="alert[^>]*>|class="login_error"[^>]*>)(.*?)</(?:div|p)>\s',
+            self.text,
+            re.DOTALL,
         )
         return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", found[1]).split())) if found else ""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from playwright.sync_api import Page
 
 from browser.lab import chromium
@@ -123,4 +124,11 @@ def test_the_hubs_own_pages_work(hub: Hub, mallory: Browser, admin: Page) -> Non
     admin.on("response", lambda answer: answers.append((answer.status, answer.url)))
     admin.goto(f"{hub.url}admin")
     admin.get_by_text("mallory", exact=True).first.wait_for()
-    assert not [url for status, url in answers if status >= 400]
+    assert not [answer for answer in answers if answer[0] >= 400]
+
+
+def test_what_a_browser_has_already_is_not_refused(hub: Hub) -> None:
+    style = f"{hub.url}static/css/style.min.css"
+    since = {"If-Modified-Since": requests.get(style, timeout=20).headers["Last-Modified"]}
+    again = requests.get(style, headers={"Sec-Fetch-Mode": "no-cors", **since}, timeout=20)
+    assert again.status_code == 304

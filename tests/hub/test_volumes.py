@@ -39,24 +39,24 @@ def fill(docks: Docks, person: str) -> None:
 
 def test_a_volume_is_new_and_the_others_are_as_they_were(docks: Docks) -> None:
     label = "purpose=familiar"
-    docks.engine.run("volume", "create", f"--label={label}", docks.volume("ada", "workspace"))
-    docks.hub.start("ada")
+    docks.engine.run("volume", "create", f"--label={label}", docks.volume("ines", "workspace"))
+    docks.hub.start("ines")
     docks.hub.start("grace")
-    fill(docks, "ada")
+    fill(docks, "ines")
     fill(docks, "grace")
-    docks.hub.stop("ada")
-    assert docks.reset("ada", "workspace") == (200, "")
-    [volume] = docks.hub.ask("GET", "api/users/ada/lab").data["volumes"][1:2]
-    assert (volume["kind"], volume["name"]) == ("workspace", docks.volume("ada", "workspace"))
-    assert docks.inspect(docks.volume("ada", "workspace"))["Labels"] == {"purpose": "familiar"}
-    docks.hub.start("ada")
-    assert files(docks, "ada") == "kept-cache kept-home"
+    docks.hub.stop("ines")
+    assert docks.reset("ines", "workspace") == (200, "")
+    [volume] = docks.hub.ask("GET", "api/users/ines/lab").data["volumes"][1:2]
+    assert (volume["kind"], volume["name"]) == ("workspace", docks.volume("ines", "workspace"))
+    assert docks.inspect(docks.volume("ines", "workspace"))["Labels"] == {"purpose": "familiar"}
+    docks.hub.start("ines")
+    assert files(docks, "ines") == "kept-cache kept-home"
     assert files(docks, "grace") == "kept-cache kept-home kept-workspace"
     told = docks.hub.audit()[-3:]
     [act] = [one for one in told if one["event"] == "volume.reset"]
     assert act | {"at": ""} == {
-        "at": "", "event": "volume.reset", "by": "ada", "person": "ada", "kind": "workspace",
-        "volume": docks.volume("ada", "workspace"), "outcome": "done",
+        "at": "", "event": "volume.reset", "by": "ines", "person": "ines", "kind": "workspace",
+        "volume": docks.volume("ines", "workspace"), "outcome": "done",
     }  # fmt: skip
 
 

@@ -28,8 +28,9 @@ class ForWindows(OutputTransform):
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
     ) -> tuple[int, HTTPHeaders, bytes]:
         """Return an answer as it is sent: without the page, where a script has asked for one."""
-        # An answer of 304 has no type: it stands for a page that the browser may have.
-        if status_code != 304 and not headers.get("Content-Type", "").startswith("text/html"):
+        # Styles, scripts and fonts that a browser has are answered with 304, which has no type. No
+        # page is: what is sent here is never stored.
+        if not headers.get("Content-Type", "").startswith("text/html"):
             return status_code, headers, chunk
         headers["Cross-Origin-Opener-Policy"] = "same-origin"
         # A script could have what a window got from the browser's store.
