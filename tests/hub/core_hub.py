@@ -6,7 +6,6 @@ import contextlib
 import html
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 import requests
 
-from hub.pages_hub import PATIENCE, ROOT, START_TIMEOUT, free_port
+from hub.pages_hub import PATIENCE, ROOT, free_port, hub_process, wait_for_hub
 from needs import need
 
 PACKAGE = ROOT / "deploy" / "hub"
@@ -214,31 +213,11 @@ def running_hub(
         )
     )
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
-    with (folder / "hub.log").open("ab") as log:
-        process = subprocess.Popen(
-            [python, "-m", "jupyterhub", f"--config={config}"],
-            cwd=folder,
-            env={**kept, "PYTHONPATH": str(PACKAGE), **environment(folder, **variables)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    hub = Hub(f"http://127.0.0.1:{port}{base_url}hub/", folder, process)
-    try:
-        deadline = time.monotonic() + START_TIMEOUT
-        while not _serves(hub):
-            assert process.poll() is None, hub.log[-4000:]
-            assert time.monotonic() < deadline, hub.log[-4000:]
-            time.sleep(0.1)
+    env = {**kept, "PYTHONPATH": str(PACKAGE), **environment(folder, **variables)}
+    with hub_process(python, config, env) as process:
+        hub = Hub(f"http://127.0.0.1:{port}{base_url}hub/", folder, process)
+        wait_for_hub(process, lambda: _serves(hub), lambda: hub.log)
         yield hub
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def _serves(hub: Hub) -> bool:

@@ -232,6 +232,44 @@ def pythons() -> list[str]:
 
 
 @contextlib.contextmanager
+def hub_process(
+    python: str, config: Path, env: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run JupyterHub's process for the time of a ``with`` block. Its log is beside its
+    configuration."""
+    with (config.parent / "hub.log").open("ab") as log:
+        process = subprocess.Popen(
+            [python, "-m", "jupyterhub", f"--config={config}"],
+            cwd=config.parent,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_for_hub(
+    process: subprocess.Popen[bytes], serves: Callable[[], bool], log: Callable[[], str]
+) -> None:
+    """Wait until a hub serves; fail with the end of its log if it does not."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while not serves():
+        assert process.poll() is None, log()[-4000:]
+        assert time.monotonic() < deadline, log()[-4000:]
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
 def running_hub(
     folder: Path, python: str = sys.executable, *, more: str = "", limit: float = 2.0
 ) -> Iterator[Hub]:
@@ -256,31 +294,11 @@ def running_hub(
         )
     )  # fmt: skip
     config.chmod(0o600)
-    with (folder / "hub.log").open("ab") as log:
-        process = subprocess.Popen(
-            [python, "-m", "jupyterhub", f"--config={config}"],
-            cwd=folder,
-            env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(16)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    hub = Hub(f"http://127.0.0.1:{port}/hub/", folder, token, metrics, process)
-    try:
-        deadline = time.monotonic() + START_TIMEOUT
-        while not _serves(hub):
-            assert process.poll() is None, hub.log[-4000:]
-            assert time.monotonic() < deadline, hub.log[-4000:]
-            time.sleep(0.1)
+    env = {**os.environ, "CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(16)}
+    with hub_process(python, config, env) as process:
+        hub = Hub(f"http://127.0.0.1:{port}/hub/", folder, token, metrics, process)
+        wait_for_hub(process, lambda: _serves(hub), lambda: hub.log)
         yield hub
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def _serves(hub: Hub) -> bool:
