@@ -237,11 +237,14 @@ def hub_process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run JupyterHub's process for the time of a ``with`` block. Its log is beside its
     configuration."""
+    # It looks for Alembic's command on the path, and finds it there only in an environment that
+    # somebody has activated.
+    path = os.pathsep.join((str(Path(python).parent), env.get("PATH", os.defpath)))
     with (config.parent / "hub.log").open("ab") as log:
         process = subprocess.Popen(
             [python, "-m", "jupyterhub", f"--config={config}"],
             cwd=config.parent,
-            env=env,
+            env={**env, "PATH": path},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -56,6 +56,7 @@ def signed_in(
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if theme == "dark" else "light",
+        reduced_motion="reduce",  # a colour on its way to another is not what is measured
     )
     context.add_init_script(path=LOOKING)
     page = context.new_page()
@@ -243,6 +244,7 @@ def test_everything_can_be_read_and_reached(
         page.get_by_label("Message").fill("To be read on all screens.")
         page.get_by_role("button", name="Send to all").click()
         expect(page.locator("#outcome-status")).to_contain_text("Delivered")
+        expect(page.get_by_role("button", name="Send to all")).to_be_enabled()
     if button:
         page.get_by_role("button", name=button).click()
         ours = page.get_by_role("dialog")
