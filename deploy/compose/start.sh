@@ -61,6 +61,29 @@ check_settings() {
     done
 }
 
+# What Compose and Docker read themselves, and would refuse in words of theirs. All else the hub checks.
+check_values() {
+    local name value
+    for name in FAMILIAR_HTTP_PORT FAMILIAR_HTTPS_PORT; do
+        value=$(setting "$name")
+        [[ -z $value || $value =~ ^[1-9][0-9]{0,4}$ && $value -le 65535 ]] ||
+            fault "$name is $value; write a port from 1 to 65535."
+    done
+    for name in {EDGE,HUB,FILTER,MLFLOW,TENSORBOARD,GLANCES}_MEMORY; do
+        value=$(setting "$name")
+        [[ -z $value || $value =~ ^[1-9][0-9]{0,8}[kKmMgG][bB]?$ ]] ||
+            fault "$name is $value; write a size such as 512m or 2g."
+    done
+    for name in {MLFLOW,TENSORBOARD,GLANCES}_CPUS; do
+        value=$(setting "$name")
+        [[ -z $value || $value =~ ^[0-9]{1,4}(\.[0-9]{1,3})?$ && ! $value =~ ^[0.]+$ ]] ||
+            fault "$name is $value; write a number of processors such as 2 or 0.5."
+    done
+    value=$(setting FAMILIAR_BIND)
+    [[ -z $value || $value =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}$ || $value =~ ^\[[0-9A-Fa-f:.]+\]$ ]] ||
+        fault "FAMILIAR_BIND is $value; write an address of this machine such as 127.0.0.1 or [::1], or nothing for all of them."
+}
+
 # A tool is a service here, and one that the hub knows: both or neither.
 check_tools() {
     local name switch
@@ -94,8 +117,10 @@ check_ports() {
     ! is_up || return 0
     bind=$(setting FAMILIAR_BIND 127.0.0.1)
     [ "$bind" != 0.0.0.0 ] || bind=127.0.0.1
+    bind=${bind#[} bind=${bind%]}
     for name in FAMILIAR_HTTP_PORT:80 FAMILIAR_HTTPS_PORT:443; do
         port=$(setting "${name%:*}" "${name#*:}")
+        [[ $port =~ ^[0-9]{1,5}$ ]] || continue # said above
         if (exec 3<>"/dev/tcp/$bind/$port") 2>/dev/null; then
             fault "Port $port is taken by another program; end that one, or set ${name%:*} in .env."
         fi
@@ -170,6 +195,7 @@ elif [ ! -e .env ]; then
     say "There is no .env yet; ./start.sh makes it."
 fi
 check_settings
+check_values
 check_tools
 check_secrets
 if check_docker; then

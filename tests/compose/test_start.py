@@ -189,6 +189,22 @@ def test_nothing_is_in_the_way(start: Start, tmp_path: Path) -> None:
             " DOCKER_NETWORK_NAME, FAMILIAR_HUB_PREFIX and FAMILIAR_SOCKETS in .env to others.",
         ),
         (
+            {"FAMILIAR_HTTPS_PORT": "99999"},
+            "FAMILIAR_HTTPS_PORT is 99999; write a port from 1 to 65535.",
+        ),
+        ({"FAMILIAR_HTTP_PORT": "08"}, "FAMILIAR_HTTP_PORT is 08; write a port from 1 to 65535."),
+        ({"HUB_MEMORY": "1x"}, "HUB_MEMORY is 1x; write a size such as 512m or 2g."),
+        ({"EDGE_MEMORY": "256"}, "EDGE_MEMORY is 256; write a size such as 512m or 2g."),
+        (
+            {"GLANCES_CPUS": "0"},
+            "GLANCES_CPUS is 0; write a number of processors such as 2 or 0.5.",
+        ),
+        (
+            {"FAMILIAR_BIND": "localhost"},
+            "FAMILIAR_BIND is localhost; write an address of this machine such as 127.0.0.1 or"
+            " [::1], or nothing for all of them.",
+        ),
+        (
             {"ENABLE_SERVICE_GLANCES": "1"},
             "ENABLE_SERVICE_GLANCES is 1, and COMPOSE_PROFILES does not name glances: set both, or"
             " neither.",
@@ -197,6 +213,14 @@ def test_nothing_is_in_the_way(start: Start, tmp_path: Path) -> None:
 )
 def test_what_is_missing(start: Start, answers: dict[str, str | bool], said: str) -> None:
     assert said in _faults(start("--check", **answers))  # type: ignore[arg-type]
+
+
+def test_values_that_will_do(start: Start) -> None:
+    done = start(
+        "--check", HUB_MEMORY="1536M", FILTER_MEMORY="256mb", MLFLOW_CPUS="1.5", GLANCES_CPUS="0.25",
+        FAMILIAR_BIND="[::1]",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_all_of_it_at_once(start: Start, folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from hub.pages_hub import PATIENCE, ROOT, free_port, hub_process, wait_for_hub
+from hub.pages_hub import PATIENCE, ROOT, acts, free_port, hub_process, wait_for_hub
 from needs import need
 
 PACKAGE = ROOT / "deploy" / "hub"
@@ -132,8 +132,8 @@ class Hub:
         return (self.folder / "hub.log").read_text(errors="replace")
 
     @property
-    def audit(self) -> str:
-        return (self.folder / "audit.jsonl").read_text()
+    def acts(self) -> list[dict[str, Any]]:
+        return acts(self.folder / "audit.jsonl")
 
     def browser(self) -> Browser:
         return Browser(self.url)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from familiar_hub.audit import people_file
 from needs import need
 
 ROOT = Path(__file__).parents[2]
@@ -131,9 +132,7 @@ class Hub:
         return (self.folder / "hub.log").read_text(errors="replace")
 
     def audit(self) -> list[dict[str, Any]]:
-        file = self.folder / "audit.log"
-        lines = file.read_text().splitlines() if file.exists() else []
-        return [json.loads(line) for line in lines]
+        return acts(self.folder / "audit.log")
 
     def ask(
         self,
@@ -229,6 +228,13 @@ def pythons() -> list[str]:
     names, with other versions."""
     others = os.environ.get("FAMILIAR_TEST_HUB_PYTHONS", "")
     return [sys.executable, *filter(None, others.split(os.pathsep))]
+
+
+def acts(file: Path) -> list[dict[str, Any]]:
+    """Return what an audit log holds, of administrators and of others, the oldest act first."""
+    files = [one for one in (file, people_file(file)) if one.exists()]
+    told = [json.loads(line) for one in files for line in one.read_text().splitlines()]
+    return sorted(told, key=lambda act: str(act["at"]))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -211,7 +210,7 @@ def test_a_name_that_nobody_can_have_is_not_counted(hub: Hub) -> None:
     for _ in range(6):
         answer = browser.sign_in("a" * 100_000)
         assert (answer.status, "too many" in answer.said) == (403, False)
-    assert "a" * 100 not in hub.audit
+    assert "a" * 100 not in str(hub.acts)
 
 
 def test_what_is_sent_to_the_hub_is_short(hub: Hub) -> None:
@@ -287,7 +286,7 @@ def test_what_is_on_record(hub: Hub) -> None:
     hub.admin().post("authorize/rex", "authorize", approved="0")
     for _ in range(6):
         hub.browser().sign_in("zed", "wrong password")
-    events = [json.loads(line) for line in hub.audit.splitlines()]
+    events = hub.acts
     kinds = {event["event"] for event in events}
     assert {"account.seeded", "account.asked", "account.approved", "account.shut-out",
             "account.locked", "account.password"} <= kinds  # fmt: skip
@@ -295,7 +294,7 @@ def test_what_is_on_record(hub: Hub) -> None:
     assert {each["by"] for each in approved} == {"admin"}
     for secret in (PASSWORD, ADMIN_PASSWORD, "wrong password"):
         assert secret not in hub.log
-        assert secret not in hub.audit
+        assert secret not in str(hub.acts)
 
 
 def test_too_many_that_wait_close_the_sign_up(tmp_path: Path) -> None:
@@ -304,6 +303,34 @@ def test_too_many_that_wait_close_the_sign_up(tmp_path: Path) -> None:
         assert said == [200, 200, 400]
         hub.approve("ada")
         assert hub.browser().sign_up("cleo").status == 200
+
+
+@pytest.mark.parametrize("name", ["Ada", "9lives", "a" * 33, "a b", "ada/../root"])
+def test_a_name_that_cannot_be_had_is_told_what_one_is_like(hub: Hub, name: str) -> None:
+    answer = hub.browser().sign_up(name)
+    # JupyterHub takes capitals for small letters.
+    assert answer.status == (200 if name == "Ada" else 400)
+    assert ("have at most 32 characters" in answer.said) == (name != "Ada")
+
+
+def test_with_a_pattern_of_their_own_that_is_what_is_told(tmp_path: Path) -> None:
+    with running_hub(tmp_path, FAMILIAR_HUB_USERNAME_PATTERN="[a-z]+<?") as hub:
+        answer = hub.browser().sign_up("t1")
+        assert (answer.status, "it must be like [a-z]+<?" in answer.said) == (400, True)
+        assert hub.browser().sign_up("ada").status == 200
+
+
+def test_an_error_says_what_it_is_before_its_number(hub: Hub) -> None:
+    for browser, path, status, heading in (
+        (hub.browser(), "nowhere", 404, "Not found"),
+        (hub.admin(), "authorize/nobody", 405, "Not this way"),
+        (hub.person("vera"), "authorize", 403, "Not allowed"),
+    ):
+        answer = browser.get(path)
+        assert answer.status == status, path
+        assert f"<h1>{heading}</h1>" in answer.text
+        assert f"(error {status})" in answer.text
+        assert ("There is nothing at this address." in answer.text) == (status == 404)
 
 
 def test_sign_up_can_be_closed(tmp_path: Path) -> None:

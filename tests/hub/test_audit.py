@@ -45,13 +45,15 @@ def test_an_entry_says_when_what_and_who() -> None:
 def test_a_fact_that_sounds_like_a_secret_is_refused(name: str, file: Path) -> None:
     audit.configure(file)
     with pytest.raises(ValueError, match="sounds like a secret"):
-        audit.record("event", by="ada", **{name: "x"})
+        audit.record("event", by="ada", admin=True, **{name: "x"})
     assert file.read_text() == ""
 
 
 def test_a_name_can_forge_no_line_and_fool_no_terminal(file: Path) -> None:
     audit.configure(file)
-    audit.record("event", by='ada"}\n{"event": "forged\x1b[2J\u202e', person="x" * 10_000)
+    audit.record(
+        "event", by='ada"}\n{"event": "forged\x1b[2J\u202e', admin=True, person="x" * 10_000
+    )
     [told] = lines(file)
     assert told["by"] == 'ada"}\n{"event": "forged\x1b[2J\u202e'
     assert file.read_text().isascii()
@@ -62,7 +64,7 @@ def test_a_name_can_forge_no_line_and_fool_no_terminal(file: Path) -> None:
 def test_only_its_owner_reads_it_also_where_it_was_open_before(file: Path) -> None:
     file.touch(mode=0o644)
     audit.configure(file)
-    audit.record("event", by="ada")
+    audit.record("event", by="ada", admin=True)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -83,9 +85,9 @@ def test_a_folder_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
 def test_it_is_bounded_and_the_newest_lines_are_kept(file: Path) -> None:
     audit.configure(file, largest=2000, kept=2)
     for number in range(200):
-        audit.record("event", by="ada", number=number)
+        audit.record("event", by="ada", admin=True, number=number)
     files = [file, file.with_name("audit.log.1"), file.with_name("audit.log.2")]
-    assert sorted(file.parent.iterdir()) == sorted(files)
+    assert sorted(file.parent.iterdir()) == sorted([*files, audit.people_file(file)])
     assert all(one.stat().st_size <= 2000 for one in files)
     assert all(stat.S_IMODE(one.stat().st_mode) == 0o600 for one in files)
     numbers = [told["number"] for one in reversed(files) for told in lines(one)]
@@ -93,12 +95,25 @@ def test_it_is_bounded_and_the_newest_lines_are_kept(file: Path) -> None:
     assert len(numbers) > 40
 
 
+def test_people_cannot_push_the_acts_of_administrators_out(file: Path) -> None:
+    audit.configure(file, largest=2000, kept=2)
+    audit.record("account.approved", by="admin", admin=True, account="mallory")
+    for number in range(500):
+        audit.record("server.restart", by="mallory", admin=False, number=number)
+    [kept] = lines(file)
+    assert kept["event"] == "account.approved"
+    people = file.with_name("audit-people.log")
+    assert stat.S_IMODE(people.stat().st_mode) == 0o600
+    assert {told["by"] for told in lines(people)} == {"mallory"}
+    assert sum(one.stat().st_size for one in file.parent.iterdir()) < 4 * 2000
+
+
 def test_threads_write_whole_lines(file: Path) -> None:
     audit.configure(file, largest=20_000, kept=9)
 
     def many(name: str) -> None:
         for number in range(100):
-            audit.record("event", by=name, number=number, text="x" * 300)
+            audit.record("event", by=name, admin=True, number=number, text="x" * 300)
 
     threads = [threading.Thread(target=many, args=(f"t{n}",)) for n in range(8)]
     for thread in threads:
@@ -117,7 +132,7 @@ def test_what_cannot_be_written_is_in_the_hubs_log(
     file.mkdir()  # stands for a full disk or a lost right: root may write anywhere else
     before = AUDIT_FAILURES._value.get()
     with caplog.at_level(logging.ERROR):
-        audit.record("volume.reset", by="ada", kind="home")
+        audit.record("volume.reset", by="ada", admin=True, kind="home")
     assert AUDIT_FAILURES._value.get() == before + 1
     [told] = caplog.messages
     assert '"event": "volume.reset"' in told
@@ -127,5 +142,5 @@ def test_what_cannot_be_written_is_in_the_hubs_log(
 def test_without_a_file_the_hubs_log_has_it(caplog: pytest.LogCaptureFixture) -> None:
     audit.configure(None)
     with caplog.at_level(logging.INFO):
-        audit.record("volume.reset", by="ada")
+        audit.record("volume.reset", by="ada", admin=True)
     assert '"by": "ada"' in caplog.text

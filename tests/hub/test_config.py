@@ -183,7 +183,7 @@ def test_cookies_go_over_tls_only(hub: Hub) -> None:
 
 
 def test_what_the_hub_keeps_is_its_own(hub: Hub) -> None:
-    for name in ("cookie_secret", "audit.jsonl"):
+    for name in ("cookie_secret", "audit.jsonl", "audit-people.jsonl"):
         mode = (hub.folder / name).stat().st_mode
         assert stat.S_IMODE(mode) == 0o600, name
 

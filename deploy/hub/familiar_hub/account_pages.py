@@ -137,7 +137,7 @@ class ApprovalPage(_Posted):
         if wanted == "0":
             await self.shut_out(row.username)
         act = "account.approved" if wanted == "1" else "account.shut-out"
-        record(act, by=self.current_user.name, account=row.username)
+        record(act, by=self.current_user.name, admin=True, account=row.username)
         self.redirect(f"{self.hub.base_url}authorize#{url_escape(row.username, plus=False)}")
 
 
@@ -154,7 +154,7 @@ class DiscardPage(_Posted):
         # What the hub knows of the person stays: their volumes are theirs if they come again.
         self.db.delete(row)
         self.db.commit()
-        record("account.discarded", by=self.current_user.name, account=account)
+        record("account.discarded", by=self.current_user.name, admin=True, account=account)
         self.redirect(f"{self.hub.base_url}authorize")
 
 
@@ -185,7 +185,7 @@ class PasswordPage(native.ChangePasswordHandler):
             user.orm_user.cookie_id = new_token()
             self.db.commit()
             self.set_login_cookie(user)
-            record("account.password", by=user.name, account=user.name)
+            record("account.password", by=user.name, admin=user.admin, account=user.name)
         await _answer(self, "change-password.html", user.name, trouble)
 
 
@@ -205,7 +205,7 @@ class OthersPasswordPage(native.ChangePasswordAdminHandler):
             if user is not None and user.name != self.current_user.name:
                 user.orm_user.cookie_id = new_token()
                 self.db.commit()
-            record("account.password", by=self.current_user.name, account=row.username)
+            record("account.password", by=self.current_user.name, admin=True, account=row.username)
         await _answer(self, "change-password-admin.html", row.username, trouble)
 
 

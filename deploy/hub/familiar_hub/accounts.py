@@ -68,6 +68,7 @@ class HubAccounts(PlatformPages, NativeAuthenticator):
     """Accounts with a name and a password, which an administrator approves."""
 
     admin_password_file = Unicode("", help="The administrator's first password.").tag(config=True)
+    names_rule = Unicode("", help="What a name must be like, in words.").tag(config=True)
     admin_password_reset = Bool(False, help="Whether it holds again.").tag(config=True)
     pending_limit = Int(100, help="How many accounts may wait for approval.").tag(config=True)
 
@@ -96,7 +97,7 @@ class HubAccounts(PlatformPages, NativeAuthenticator):
             row.is_authorized = True
             row.has_2fa = False
             self.db.commit()
-            record("account.seeded", by="the hub", account=name)
+            record("account.seeded", by="the hub", admin=True, account=name)
 
     async def authenticate(self, handler: Any, data: dict[str, str]) -> str | None:
         """Return the name of who signs in, or None; the hub calls it for each attempt.
@@ -123,7 +124,7 @@ class HubAccounts(PlatformPages, NativeAuthenticator):
         fits = await asyncio.to_thread(passwords.fits, data.get("password", ""), stored)
         if row is None or not fits or (row.has_2fa and not row.is_valid_token(data.get("2fa", ""))):
             if self.lockout.locked(counted):
-                record("account.locked", by=name, address=handler.request.remote_ip)
+                record("account.locked", by=name, admin=False, address=handler.request.remote_ip)
             return None
         self.lockout.succeeded(counted)
         if not row.is_authorized:
@@ -144,10 +145,7 @@ class HubAccounts(PlatformPages, NativeAuthenticator):
             What is wrong, as a sentence; empty if the account now waits for approval.
         """
         if not self.validate_username(name):
-            return (
-                "This name cannot be used: it must begin with a letter, and hold lower-case"
-                " letters, digits, dots, dashes and underscores only."
-            )
+            return f"This name cannot be used: {self.names_rule}."
         if password != confirmation:
             return "The two passwords differ; try again."
         if trouble := self.trouble_with(password):
@@ -162,7 +160,7 @@ class HubAccounts(PlatformPages, NativeAuthenticator):
             return "This name is taken; choose another."
         self.db.add(UserInfo(username=name, password=stored, is_authorized=False))
         self.db.commit()
-        record("account.asked", by=name)
+        record("account.asked", by=name, admin=False)
         return ""
 
     def _waiting(self) -> int:

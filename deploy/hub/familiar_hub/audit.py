@@ -1,9 +1,10 @@
 """Who did what: the acts of administrators and of people on their own labs, one JSON object a line.
 
-The file is for the hub's operator alone, and is replaced before it grows without bound. It holds
-no secrets: names and outcomes only, and a fact whose name sounds like a secret is an error of the
-code that tells it. What cannot be written goes to the hub's own log, so that no act is without a
-trace.
+What administrators and services do stands in one file, what everybody else does in another beside
+it: both are replaced before they grow without bound, and nobody can push an administrator's acts
+out by acts of their own. The files are for the hub's operator alone. They hold no secrets: names
+and outcomes only, and a fact whose name sounds like a secret is an error of the code that tells it.
+What cannot be written goes to the hub's own log, so that no act is without a trace.
 """
 
 from __future__ import annotations
@@ -104,41 +105,52 @@ class AuditLog:
         return self._path.with_name(f"{self._path.name}.{number}")
 
 
-_audit: AuditLog | None = None
+_logs: dict[bool, AuditLog] = {}
+"""By whether it is administrators whose acts it holds."""
 
 
 def configure(path: Path | None, largest: int = LARGEST, kept: int = KEPT) -> None:
-    """Choose the file in which this process keeps its audit log.
+    """Choose the files in which this process keeps its audit log.
 
     Args:
-        path: the file, or None for the hub's own log alone.
-        largest: bytes that it may have.
-        kept: older files that are kept.
+        path: the file of what administrators do, or None for the hub's own log alone; what others
+            do comes into the one that people_file names.
+        largest: bytes that each may have.
+        kept: older files of each that are kept.
 
     Raises:
-        AuditError: the file cannot be written.
+        AuditError: a file cannot be written.
     """
-    global _audit
-    _audit = AuditLog(path, largest, kept) if path else None
+    _logs.clear()
+    if path:
+        files = {True: path, False: people_file(path)}
+        _logs.update({admin: AuditLog(file, largest, kept) for admin, file in files.items()})
 
 
-def record(event: str, *, by: str, **facts: Fact) -> None:
+def people_file(path: Path) -> Path:
+    """Return the file of what others than administrators do: ``audit.jsonl`` has
+    ``audit-people.jsonl`` beside it."""
+    return path.with_name(f"{path.stem}-people{path.suffix}")
+
+
+def record(event: str, *, by: str, admin: bool, **facts: Fact) -> None:
     """Put an act on record. What cannot be written to the file is told in the hub's log.
 
     Args:
         event: what was done, such as ``volume.reset``.
         by: the name of who did it.
+        admin: whether that is an administrator, a service or the hub itself.
         facts: what must be known beside; never a secret.
 
     Raises:
         ValueError: a fact's name sounds like a secret.
     """
     line = entry(event, by=by, at=datetime.now(UTC), **facts)
-    if _audit is None:
+    if not _logs:
         log.info("audit: %s", line)
         return
     try:
-        _audit.write(line)
+        _logs[admin].write(line)
     except OSError as err:
         AUDIT_FAILURES.inc()
         log.error("the audit log was not written (%s): %s", err.strerror, line)
@@ -184,6 +196,7 @@ def log_request_and_act(handler: Any) -> None:
     record(
         "hub.request",
         by=name_of(who),
+        admin=is_admin(who),
         method=request.method,
         path=request.path,  # without the query, in which a token may stand
         status=handler.get_status(),
@@ -193,4 +206,13 @@ def log_request_and_act(handler: Any) -> None:
 
 def name_of(who: Any) -> str:
     """Return the name of a person, or of a service with that word before it."""
-    return f"service {who.name}" if getattr(who, "kind", "user") == "service" else str(who.name)
+    return f"service {who.name}" if _is_service(who) else str(who.name)
+
+
+def is_admin(who: Any) -> bool:
+    """Say whether the acts of somebody stand among those of administrators."""
+    return _is_service(who) or bool(who.admin)
+
+
+def _is_service(who: Any) -> bool:
+    return getattr(who, "kind", "user") == "service"

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import audit, culling, groups, handlers, same_origin, tools
 from .gpu import SECONDS, Gpu, Probe, look
-from .settings import Settings
+from .settings import NATIVE_NAMES, NATIVE_NAMES_RULE, Settings
 from .variables import read_secret
 
 PORT = 8000
@@ -90,6 +90,11 @@ def people(c: Any, settings: Settings) -> None:
     chosen.allowed_failed_logins = accounts.failed_logins
     chosen.seconds_before_next_try = accounts.lockout_seconds
     chosen.pending_limit = accounts.pending
+    chosen.names_rule = (
+        NATIVE_NAMES_RULE
+        if settings.username_pattern == NATIVE_NAMES
+        else f"it must be like {settings.username_pattern}"
+    )
     chosen.admin_password_file = str(accounts.password_file or "")
     chosen.admin_password_reset = accounts.password_reset
     c.JupyterHub.load_groups = groups.to_load(named)

@@ -170,6 +170,7 @@ class Broadcasts:
         record(
             "broadcast.sent",
             by=broadcast.by,
+            admin=True,
             broadcast=broadcast.id,
             message=broadcast.notice.message,
             kind=broadcast.notice.kind,

@@ -112,7 +112,7 @@ class BroadcastsAPI(APIHandler):
             notice = notice_of(self.get_json_body())
             begun = _broadcasts(self.settings).begin(notice, by, self.users, self.db, self.settings)
         except (NoticeError, BusyError) as err:
-            record("broadcast.refused", by=by, reason=str(err))
+            record("broadcast.refused", by=by, admin=True, reason=str(err))
             status = 409 if isinstance(err, BusyError) else 400
             self.set_status(status)
             self.finish(json.dumps({"status": status, "message": str(err)}))

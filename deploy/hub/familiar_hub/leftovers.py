@@ -187,13 +187,13 @@ def _done(settings: Settings, remove: str | None, give: str | None) -> list[str]
                     f"Docker does not remove {one.name}: {error.explanation}"
                 ) from None
             (settings.data / NOTES / one.name).unlink(missing_ok=True)
-        audit.record("leftovers.removed", by="leftovers", person=person, volumes=told)
+        audit.record("leftovers.removed", by="leftovers", admin=True, person=person, volumes=told)
         return [f"The volume {one.name} is removed." for one in mine]
     if person not in people:
         raise ValueError(f"nobody is named {person} now; there is no account to give them to")
     for one in mine:
         note(settings.data, one.name, people[person])
-    audit.record("leftovers.handed-over", by="leftovers", person=person, volumes=told)
+    audit.record("leftovers.handed-over", by="leftovers", admin=True, person=person, volumes=told)
     return [f"The volume {one.name} is {person}'s now." for one in mine]
 
 

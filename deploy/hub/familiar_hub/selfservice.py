@@ -7,6 +7,7 @@ delete a person's files.
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -15,7 +16,7 @@ from jupyterhub.scopes import needs_scope
 from tornado import web
 
 from . import restart, volumes
-from .audit import name_of, record
+from .audit import is_admin, name_of, record
 from .metrics import RESETS, RESTARTS
 
 
@@ -110,6 +111,7 @@ class ResetAPI(LabHandler):
         record(
             "volume.reset",
             by=name_of(self.current_user),
+            admin=is_admin(self.current_user),
             person=user.name,
             kind=kind,
             volume=name or None,
@@ -138,24 +140,25 @@ class RestartAPI(LabHandler):
     async def post(self, user_name: str, server_name: str = "") -> None:
         user = self.own(user_name)
         spawner = self.spawner_of(user, server_name)
-        facts = {"by": name_of(self.current_user), "person": user.name, "server": server_name}
+        act = functools.partial(
+            record,
+            "server.restart",
+            by=name_of(self.current_user),
+            admin=is_admin(self.current_user),
+            person=user.name,
+            server=server_name,
+        )
         limit = float(self.settings.get("familiar_restart_limit", restart.LIMIT))
 
         def ended(this: restart.Restart) -> None:
             seconds = round(this.seconds, 1)
-            record(
-                "server.restart",
-                outcome=this.outcome,
-                reason=this.reason or None,
-                seconds=seconds,
-                **facts,
-            )
+            act(outcome=this.outcome, reason=this.reason or None, seconds=seconds)
 
         try:
             begun = self.restarts.begin(spawner, self.proxy, self.db, limit, ended)
         except restart.RestartRefusedError as err:
             RESTARTS.labels(outcome="refused").inc()
-            record("server.restart", outcome="refused", reason=str(err), **facts)
+            act(outcome="refused", reason=str(err))
             self.tell(409, {"status": 409, "message": str(err)})
             return
         self.tell(202, begun.as_dict())

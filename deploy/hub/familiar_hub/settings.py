@@ -19,6 +19,10 @@ from .variables import Reader, read_credentials, read_secret
 
 NATIVE_NAMES = r"[a-z][a-z0-9_.-]{0,31}"
 """Names that people may sign up with."""
+NATIVE_NAMES_RULE = (
+    "it must begin with a letter, hold lower-case letters, digits, dots, dashes and underscores"
+    " only, and have at most 32 characters"
+)
 OIDC_NAMES = r"[^\s/\x00-\x1f\x7f]{1,200}"
 """Names that a provider may give: it has its own idea of them, such as mail addresses."""
 MOST_PASSWORD_BYTES = 72
