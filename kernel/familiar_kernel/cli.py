@@ -6,12 +6,14 @@ Each subcommand imports what it needs when it runs, so that ``familiar --help`` 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ._version import __version__
+from .subcommands import subcommand
 
 # Help is shown as it stands here, so these lines fit a terminal of 80 columns.
 _OVERVIEW = """\
@@ -124,17 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"familiar-kernel {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(
-        name: str, summary: str, description: str, epilog: str = ""
-    ) -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name,
-            help=summary,
-            description=description,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-
+    command = functools.partial(subcommand, commands)
     demo = command("demo", "see it at work, without an account", _DEMO)
     demo.add_argument(
         "--output-dir",

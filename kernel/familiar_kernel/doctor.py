@@ -1,15 +1,13 @@
 """``familiar doctor``: what the kernel needs, one thing at a time, each with what to do about it.
 
-A check is a function without arguments that returns one or more :class:`Finding`. It changes
-nothing, uses no account, shows no credentials (addresses lose what stands before their ``@`` and
-after their ``?``) and answers within seconds, also where there is no network.
+A check is a function without arguments that returns one or more :class:`.findings.Finding`. It
+changes nothing, uses no account, shows no credentials (addresses lose what stands before their
+``@`` and after their ``?``) and answers within seconds, also where there is no network.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -20,20 +18,19 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from . import __version__, kernelspec
 from .familiar.auth import sign_in_state
 from .familiar.cli_path import VARIABLE as CLI_VARIABLE
 from .familiar.cli_path import locate_cli
+from .findings import Finding, report
 
 if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
 
-State = Literal["ok", "warning", "problem"]
 ENDPOINT = "https://api.anthropic.com"
 CONNECT_TIMEOUT = 4.0
 """Seconds that a connection to the endpoint or a proxy may take."""
@@ -46,24 +43,6 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _SEE_ABOVE = "see what is said above of the CLI and the packages"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The outcome of one check.
-
-    Attributes:
-        name: what was looked at.
-        state: ``"problem"`` means that prompts cannot work; ``"warning"``, that something may
-            surprise.
-        summary: what was found, one line.
-        fix: what to do about it, one line; empty where nothing is to be done.
-    """
-
-    name: str
-    state: State
-    summary: str
-    fix: str = ""
-
-
 def run(*, as_json: bool = False, deep: bool = False) -> int:
     """Make all checks, print their findings as they come, and return 1 if one is a problem, else 0.
 
@@ -71,20 +50,8 @@ def run(*, as_json: bool = False, deep: bool = False) -> int:
         as_json: print one JSON list at the end instead.
         deep: also start a kernel on the rehearsal and ask it something.
     """
-    findings: list[Finding] = []
-    for check in (*CHECKS, *([check_answer] if deep else [])):
-        for finding in check():
-            findings.append(finding)
-            if not as_json:
-                print(_line(finding), flush=True)
-    if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
-    return 1 if any(finding.state == "problem" for finding in findings) else 0
-
-
-def _line(finding: Finding) -> str:
-    line = f"{finding.state:<8} {finding.name:<12} {finding.summary}"
-    return f"{line}\n{'':<22}-> {finding.fix}" if finding.fix else line
+    checks = (*CHECKS, *([check_answer] if deep else []))
+    return report((finding for check in checks for finding in check()), as_json=as_json)
 
 
 def check_python() -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .resources import resource
+from .subcommands import subcommand
 
 HOOK = "pre-push"
 KEPT = f"{HOOK}.chained"
@@ -72,17 +74,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(
-        name: str, summary: str, description: str, epilog: str = ""
-    ) -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name,
-            help=summary,
-            description=description,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-
+    command = functools.partial(subcommand, commands)
     install = command("install", "install the hook", _INSTALL)
     install.add_argument(
         "--template",

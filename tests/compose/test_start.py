@@ -217,8 +217,8 @@ def test_what_is_missing(start: Start, answers: dict[str, str | bool], said: str
 
 def test_values_that_will_do(start: Start) -> None:
     done = start(
-        "--check", HUB_MEMORY="1536M", FILTER_MEMORY="256mb", MLFLOW_CPUS="1.5", GLANCES_CPUS="0.25",
-        FAMILIAR_BIND="[::1]",
+        "--check", HUB_MEMORY="1536M", FILTER_MEMORY="256mb", MLFLOW_CPUS="1.5",
+        GLANCES_CPUS="0.25", FAMILIAR_BIND="[::1]",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

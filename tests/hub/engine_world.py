@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from uuid import uuid4
 import requests
 
 from deploy.engines import Engine, locked
+from deploy.labs import give_base
 from familiar_hub import spawning
 from familiar_hub.settings import Settings
 from hub import core_hub
@@ -184,10 +184,7 @@ class World:
 
 def _image(engine: Engine, podman: Engine, scratch: Path) -> None:
     with locked("hub-lab"):
-        if not engine.has_image(BASE):
-            pipe = f'"{podman.program}" save --quiet {BASE} | "{engine.program}" load --quiet'
-            both = {**podman.environment, **engine.environment}
-            subprocess.run(["bash", "-eo", "pipefail", "-c", pipe], env=both, check=True)
+        give_base(engine, podman)
         (scratch / _LAB.name).write_bytes(_LAB.read_bytes())
         (scratch / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: of the tests'\n")
         (scratch / "Containerfile").write_text(_CONTAINERFILE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from deploy.engines import Engine, locked
+from deploy.labs import give_base
 from hub.pages_hub import LAB, PATIENCE, Hub, running_hub
 from sandbox.podman import BASE
 
@@ -115,10 +115,7 @@ class Docks:
 
 def _image(engine: Engine, podman: Engine, scratch: Path) -> None:
     with locked("hub-lab"):
-        if not engine.has_image(BASE):
-            pipe = f'"{podman.program}" save --quiet {BASE} | "{engine.program}" load --quiet'
-            both = {**podman.environment, **engine.environment}
-            subprocess.run(["bash", "-eo", "pipefail", "-c", pipe], env=both, check=True)
+        give_base(engine, podman)
         (scratch / "pages_lab.py").write_bytes(LAB.read_bytes())
         (scratch / "start").write_text(_START)
         (scratch / "Containerfile").write_text(_CONTAINERFILE)

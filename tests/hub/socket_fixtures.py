@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from deploy.engines import Engine, locked, of_podman, running_docker
+from deploy.labs import give_base
 from familiar_hub.socket_rules import IMAGE_OWNER, OWNER
 from hub.socket_attacks import (
     IMAGE,
@@ -230,10 +231,7 @@ def running_proxy(engine: Engine, folder: Path, **more: str) -> Iterator[Proxied
 def prepare(engine: Engine, podman: Engine) -> None:
     """Give an Engine the lab's image of these tests, and what clients must not reach."""
     with locked("hub-lab"):
-        if not engine.has_image(BASE):
-            pipe = f'"{podman.program}" save --quiet {BASE} | "{engine.program}" load --quiet'
-            both = {**podman.environment, **engine.environment}
-            subprocess.run(["bash", "-eo", "pipefail", "-c", pipe], env=both, check=True)
+        give_base(engine, podman)
         engine.run("tag", BASE, IMAGE)
 
 

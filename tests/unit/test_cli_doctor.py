@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from familiar_kernel import doctor, kernelspec
 from familiar_kernel.familiar import cli_path
+from familiar_kernel.findings import Finding
 
 SIGN_IN = (
     "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN",
@@ -50,7 +51,7 @@ def nobody() -> str:
         return f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def only(check: Callable[[], Iterator[doctor.Finding]], name: str = "") -> doctor.Finding:
+def only(check: Callable[[], Iterator[Finding]], name: str = "") -> Finding:
     """Return the one finding of a check, or of those the one of this name."""
     (finding,) = [finding for finding in check() if not name or finding.name == name]
     return finding
@@ -76,7 +77,7 @@ def test_packages_that_are_missing_or_old(monkeypatch: pytest.MonkeyPatch) -> No
     assert "pip install" in finding.fix
 
 
-def kernel(name: str) -> doctor.Finding:
+def kernel(name: str) -> Finding:
     (found,) = [f for f in doctor.check_kernels() if f"({name})" in f.summary]
     return found
 

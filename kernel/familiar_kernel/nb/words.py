@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from familiar_kernel._version import __version__
+from familiar_kernel.subcommands import subcommand
 
 # Help is shown as it stands here, so these lines fit a terminal of 80 columns.
 _OVERVIEW = """\
@@ -86,13 +87,8 @@ def parser() -> argparse.ArgumentParser:
         epilog: str = "",
         notebook: bool = True,
     ) -> argparse.ArgumentParser:
-        one = commands.add_parser(
-            name,
-            help=help,
-            description=description or help[:1].upper() + help[1:] + ".",
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        whole = description or help[:1].upper() + help[1:] + "."
+        one = subcommand(commands, name, help, whole, epilog)
         one.set_defaults(word=name)
         if notebook:
             one.add_argument("-n", "--notebook", metavar="FILE", help="which notebook")

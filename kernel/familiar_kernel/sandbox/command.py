@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..subcommands import subcommand
 from .faults import IMAGE, Case, SandboxFault
 from .labels import PREFIX
 from .runtime import DEFAULT, Runtime
@@ -70,13 +71,7 @@ def parser() -> argparse.ArgumentParser:
     def command(
         name: str, summary: str, description: str, epilog: str = ""
     ) -> argparse.ArgumentParser:
-        added = commands.add_parser(
-            name,
-            help=summary,
-            description=description,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        added = subcommand(commands, name, summary, description, epilog)
         added.add_argument(
             "--runtime",
             default=DEFAULT,

@@ -6,12 +6,10 @@ check starts the image for real, which is what counts. Nothing is changed.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterator
 
-from ..doctor import Finding
+from ..findings import Finding, report
 from . import faults
 from .faults import IMAGE, Case, SandboxFault
 from .image import Contents, look_into
@@ -259,20 +257,7 @@ def run(runtime: Runtime, *, image: str = IMAGE, as_json: bool = False) -> int:
         image: what they are to run.
         as_json: print one JSON list at the end instead.
     """
-    found: list[Finding] = []
-    for finding in findings(runtime, image):
-        found.append(finding)
-        if not as_json:
-            print(line(finding), flush=True)
-    if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
-    return 1 if any(finding.state == "problem" for finding in found) else 0
-
-
-def line(finding: Finding) -> str:
-    """Return a finding as `familiar doctor` shows them."""
-    shown = f"{finding.state:<8} {finding.name:<12} {finding.summary}"
-    return f"{shown}\n{'':<22}-> {finding.fix}" if finding.fix else shown
+    return report(findings(runtime, image), as_json=as_json)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
