@@ -239,6 +239,17 @@ def test_the_host_leaves_ipykernel_unloaded() -> None:
     assert loaded & {"ipykernel", "IPython"} == set()
 
 
+def test_the_host_compiles_no_grammar() -> None:
+    # `rfc3987_syntax` is in every environment with JupyterLab, and takes a second with `lark`.
+    loaded = loaded_by(
+        "import runpy\nsys.argv = ['host', '-1']\n"
+        "try: runpy.run_module('familiar_kernel.familiar', run_name='__main__')\n"
+        "except (OSError, ValueError): pass"
+    )
+    assert SDK in loaded
+    assert "lark" not in loaded
+
+
 def test_the_command_and_the_package_load_nothing_heavy() -> None:
     loaded = loaded_by(
         "import familiar_kernel.cli\n"

@@ -17,6 +17,9 @@ if __name__ == "__main__":
     kernel, serving = os.getppid(), threading.Event()
     leave = (kernel, serving, lambda: os._exit(1))
     threading.Thread(target=watch, args=leave, daemon=True).start()
+    # The SDK imports jsonschema, and that compiles a grammar for names in IRIs wherever JupyterLab
+    # has brought it along: a second, more than all else here. No tool's schema names that format.
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # an ImportError, as without it
     from .host import main
 
     main(int(sys.argv[1]), kernel, serving)
