@@ -61,8 +61,9 @@ class Edge:
         told = yaml.safe_dump(edge.routing(self.settings, name), sort_keys=False)
         assert edge.HUB in told
         told = told.replace(edge.HUB, f"http://127.0.0.1:{self.hub}")
+        before = self.dynamic.read_text() if self.dynamic.exists() else ""
         self.dynamic.write_text(told.replace(edge.FOLDER, str(self.folders.edge)))
-        certificates.clear(self.folders, name)
+        certificates.clear(self.folders, before, told)
 
 
 @contextlib.contextmanager

@@ -56,6 +56,21 @@ def environment(places: setup.Places, **more: str) -> dict[str, str]:
     }
 
 
+def test_a_certificate_that_the_edge_may_be_reading_stays_until_the_next_start(
+    places: setup.Places,
+) -> None:
+    def shown(host: str) -> set[str]:
+        told = environment(places, FAMILIAR_HUB_PUBLIC_URL=f"https://{host}")
+        setup.prepare(told, places, lambda sentence: None)
+        return {file.stem for file in places.certificates.edge.glob("*.pem")}
+
+    first = shown("one.example.org")
+    both = shown("two.example.org")
+    assert first < both
+    assert shown("two.example.org") == both - first
+    assert len(both - first) == 1
+
+
 def test_everybody_gets_their_own(
     places: setup.Places, owners: dict[Path, tuple[int, int]]
 ) -> None:

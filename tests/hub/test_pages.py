@@ -86,6 +86,8 @@ def test_a_volume_is_reset_with_its_name_typed(docks: Docks, browser: Browser) -
     expect(reset).to_be_disabled()
     expect(row(page, "home")).to_contain_text("In use by the default server.")
     page.locator("#stop").click()
+    # Above JupyterHub's further servers.
+    assert page.locator("h2:visible").all_inner_texts() == ["Your lab", "Named Servers"]
     expect(reset).to_be_enabled()  # without the page being loaded again
     expect(row(page, "home")).not_to_contain_text("In use")
 

@@ -90,6 +90,26 @@ def test_a_python_that_ends_is_told_with_its_reason(start: Start) -> None:
         goes_on(kernel)
 
 
+LATE = """
+import threading
+kernel = get_ipython().kernel
+said_at_once = kernel._publish_execute_input
+def late(*what):
+    threading.Timer(0.5, said_at_once, what).start()
+kernel._publish_execute_input = late
+"""
+
+
+def test_the_number_of_a_cell_that_ends_it_also_where_numbers_come_late(start: Start) -> None:
+    kernel = start()
+    kernel.run(LATE)
+    # A busy machine lets replies overtake what says the number on the outputs' socket.
+    count = kernel.run("1").reply["content"]["execution_count"]
+    time.sleep(1)
+    ran = fails(kernel, kernel.execute("import os; os._exit(3)"), NOTICED + 1)
+    assert ran.reply["content"]["execution_count"] == count + 1
+
+
 def test_too_much_memory_in_the_kernel_is_told_and_not_more(start: Start, whose: Podman) -> None:
     if not limits_hold(whose):
         return

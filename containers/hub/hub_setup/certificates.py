@@ -102,10 +102,16 @@ def made(folders: Folders, host: str, subdomains: bool, at: datetime) -> tuple[s
     return _show(folders, leaf), told
 
 
-def clear(folders: Folders, kept: str) -> None:
-    """Remove the certificates that the edge shows no longer."""
+def clear(folders: Folders, *told: str) -> None:
+    """Remove the certificates that the edge shows no longer.
+
+    Args:
+        folders: where they are.
+        told: texts that name those to keep: what the edge is told now, and what it was told
+            before, which it may be reading just now.
+    """
     for file in folders.edge.iterdir():
-        if file.suffix in (".pem", ".key") and file.stem != kept:
+        if file.suffix in (".pem", ".key") and not any(file.stem in text for text in told):
             file.unlink()
 
 

@@ -84,9 +84,10 @@ def prepare(environ: Mapping[str, str], places: Places, say: Callable[[str], Non
             name, told = certificates.made(folders, host, settings.subdomains, at)
     text = yaml.safe_dump(edge.routing(settings, name), sort_keys=False)
     target = folders.edge / "hub.yml"
-    if not target.exists() or target.read_text(encoding="utf-8") != text:
+    before = target.read_text(encoding="utf-8") if target.exists() else ""
+    if before != text:
         hand_over(target, text.encode(), EDGE)
-    certificates.clear(folders, name)
+    certificates.clear(folders, before, text)
     folder_for(folders.edge, EDGE, 0o500)
     for sentence in told:
         say(sentence)

@@ -402,8 +402,11 @@ class Forwarder:
         )
         if safe is None:
             return None
-        if kind == "execute_input" and (request := self.request(id_of(read(body.parent)))):
-            request.count = self.count = safe["execution_count"] or 0
+        if kind == "execute_input" and (count := safe["execution_count"]):
+            # The reply may have overtaken it, on a socket of its own.
+            self.count = count
+            if request := self.request(id_of(read(body.parent))):
+                request.count = count
         if safe != content:
             body = body._replace(content=written(safe))
         if body.buffers and not kind.startswith("comm_"):

@@ -7,6 +7,13 @@
   const person = encodeURIComponent(place.dataset.person);
   const status = document.getElementById("lab-status");
   const BUSY = { spawn: "starting", stop: "stopping", check: "restarting" };
+  // Right below the buttons that start and stop it, before JupyterHub's further servers. Its template
+  // has no block there; where the buttons are elsewhere, this stays at the end of the page.
+  const buttons = document.getElementById("start")?.closest(".container > .row");
+  if (buttons) {
+    place.classList.remove("container");
+    buttons.after(place);
+  }
   let drawn = "";
   let watched = 0;
 
