@@ -223,6 +223,11 @@ class Hub:
             time.sleep(0.05)
 
 
+# jupyterhub's command, without a package that compiles a grammar for a second when it is imported
+# and that nothing here needs.
+_HUB = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyterhub.app import main; main()"
+
+
 def pythons() -> list[str]:
     """Return the Pythons whose JupyterHub is tested: this one, and those that the environment
     names, with other versions."""
@@ -248,7 +253,7 @@ def hub_process(
     path = os.pathsep.join((str(Path(python).parent), env.get("PATH", os.defpath)))
     with (config.parent / "hub.log").open("ab") as log:
         process = subprocess.Popen(
-            [python, "-m", "jupyterhub", f"--config={config}"],
+            [python, "-c", _HUB, f"--config={config}"],
             cwd=config.parent,
             env={**env, "PATH": path},
             stdin=subprocess.DEVNULL,
