@@ -34,10 +34,10 @@ help: ## Show this list
 demo: $(VENV)/.stamp-demo ## Talk to the familiar without an account: runs the example notebook on the rehearsal
 	@$(BIN)/familiar demo $(DEMO_ARGS)
 
-test: $(VENV)/.stamp-test ## Set up all that the tests need and run them (PYTEST_ARGS="-k name" for some)
-	@.ci/hub $(VENV) >$(VENV)/hub-pythons & hub=$$!; \
-	{ $(MAKE) lint && .ci/tools && .ci/podman $(BIN)/familiar >/dev/null; } || { wait $$hub; exit 1; }; \
-	wait $$hub
+test: $(VENV)/.stamp-test lint ## Set up all that the tests need and run them (PYTEST_ARGS="-k name" for some)
+	@.ci/tools
+	@.ci/podman $(BIN)/familiar >/dev/null
+	@.ci/hub $(VENV) >$(VENV)/hub-pythons
 	@export FAMILIAR_TEST_BROWSER="$$(.ci/browser $(BIN)/python)"; \
 	export FAMILIAR_TEST_HUB_PYTHONS="$$(cat $(VENV)/hub-pythons)"; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)

@@ -61,7 +61,7 @@ check_settings() {
     done
 }
 
-# What Compose and Docker read themselves, and would refuse in words of theirs. All else the hub checks.
+# The form of what Compose and Docker read themselves, and would refuse in words of theirs. All else the hub checks.
 check_values() {
     local name value
     for name in FAMILIAR_HTTP_PORT FAMILIAR_HTTPS_PORT; do
@@ -71,14 +71,16 @@ check_values() {
     done
     for name in {EDGE,HUB,FILTER,MLFLOW,TENSORBOARD,GLANCES}_MEMORY; do
         value=$(setting "$name")
-        [[ -z $value || $value =~ ^[1-9][0-9]{0,8}[kKmMgG][bB]?$ ]] ||
+        [[ -z $value || $value =~ ^([0-9]{7,}|[0-9]+(\.[0-9]+)?[kKmMgGtT]([iI]?[bB])?)$ ]] ||
             fault "$name is $value; write a size such as 512m or 2g."
     done
     for name in {MLFLOW,TENSORBOARD,GLANCES}_CPUS; do
         value=$(setting "$name")
-        [[ -z $value || $value =~ ^[0-9]{1,4}(\.[0-9]{1,3})?$ && ! $value =~ ^[0.]+$ ]] ||
+        [[ -z $value || $value =~ ^[0-9]*\.?[0-9]+$ && ! $value =~ ^[0.]+$ ]] ||
             fault "$name is $value; write a number of processors such as 2 or 0.5."
     done
+    [ "$(setting FAMILIAR_HTTP_PORT 80)" != "$(setting FAMILIAR_HTTPS_PORT 443)" ] ||
+        fault "FAMILIAR_HTTP_PORT and FAMILIAR_HTTPS_PORT are the same; write two ports."
     value=$(setting FAMILIAR_BIND)
     [[ -z $value || $value =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}$ || $value =~ ^\[[0-9A-Fa-f:.]+\]$ ]] ||
         fault "FAMILIAR_BIND is $value; write an address of this machine such as 127.0.0.1 or [::1], or nothing for all of them."

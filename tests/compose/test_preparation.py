@@ -56,7 +56,7 @@ def environment(places: setup.Places, **more: str) -> dict[str, str]:
     }
 
 
-def test_a_certificate_that_the_edge_may_be_reading_stays_until_the_next_start(
+def test_a_certificate_that_the_edge_may_be_reading_stays_until_the_next_preparation(
     places: setup.Places,
 ) -> None:
     def shown(host: str) -> set[str]:

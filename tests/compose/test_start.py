@@ -193,6 +193,10 @@ def test_nothing_is_in_the_way(start: Start, tmp_path: Path) -> None:
             "FAMILIAR_HTTPS_PORT is 99999; write a port from 1 to 65535.",
         ),
         ({"FAMILIAR_HTTP_PORT": "08"}, "FAMILIAR_HTTP_PORT is 08; write a port from 1 to 65535."),
+        (
+            {"FAMILIAR_HTTP_PORT": "8443", "FAMILIAR_HTTPS_PORT": "8443"},
+            "FAMILIAR_HTTP_PORT and FAMILIAR_HTTPS_PORT are the same; write two ports.",
+        ),
         ({"HUB_MEMORY": "1x"}, "HUB_MEMORY is 1x; write a size such as 512m or 2g."),
         ({"EDGE_MEMORY": "256"}, "EDGE_MEMORY is 256; write a size such as 512m or 2g."),
         (
@@ -217,10 +221,22 @@ def test_what_is_missing(start: Start, answers: dict[str, str | bool], said: str
 
 def test_values_that_will_do(start: Start) -> None:
     done = start(
-        "--check", HUB_MEMORY="1536M", FILTER_MEMORY="256mb", MLFLOW_CPUS="1.5",
-        GLANCES_CPUS="0.25", FAMILIAR_BIND="[::1]",
+        "--check", HUB_MEMORY="1.5g", FILTER_MEMORY="256mb", EDGE_MEMORY="268435456",
+        MLFLOW_MEMORY="2GiB", MLFLOW_CPUS="1.5", GLANCES_CPUS=".25",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_a_port_that_is_taken_on_an_address_of_version_6(start: Start) -> None:
+    with socket.socket(socket.AF_INET6) as taken:
+        try:
+            taken.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        faults = _faults(start("--check", FAMILIAR_BIND="[::1]", FAMILIAR_HTTPS_PORT=port))
+    assert f"Port {port} is taken by another program" in faults[0]
 
 
 def test_all_of_it_at_once(start: Start, folder: Path) -> None:

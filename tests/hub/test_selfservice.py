@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -163,8 +164,55 @@ def test_what_administrators_do_through_jupyterhub_is_on_record(hub: Hub) -> Non
         ("admin", "DELETE", "/hub/api/users/newcomer", 204),
     ]
     assert acts[3][:3] == ("mallory", "DELETE", "/hub/api/users/ada")
+    # What was refused, and what people do to their own, stands apart.
+    by_admins = (hub.folder / "audit.log").read_text()
+    assert "/hub/api/users/newcomer" in by_admins
+    assert '"by": "mallory"' not in by_admins
     assert "secret-in-a-query" not in str(hub.audit())
     assert not any("/activity" in one.get("path", "") for one in hub.audit())
+
+
+def by_admins(hub: Hub) -> list[dict[str, Any]]:
+    lines = (hub.folder / "audit.log").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_no_request_without_an_administrators_rights_fills_their_log(hub: Hub) -> None:
+    admin = hub.person("admin")
+    body = {"scopes": ["access:servers!user=admin"], "note": "as a lab's"}
+    weak = hub.ask("POST", "api/users/admin/tokens", body, token=admin).data["token"]
+    before = len(hub.audit())
+    for token, path in (
+        (weak, "api/users/nobody"),
+        (weak, "api/groups/x"),
+        (admin, "api/users/admin"),
+    ):
+        assert hub.ask("POST", path, {}, token=token).status in (403, 404, 409), path
+    hub.wait_for(lambda: len(hub.audit()) >= before + 3)
+    assert not [one for one in by_admins(hub) if one.get("status", 0) >= 400]
+
+
+def test_an_administrator_who_steps_down_is_among_them(hub: Hub) -> None:
+    boss = hub.person("admin")
+    assert hub.ask("POST", "api/users/deputy", {"admin": True}, token=boss).status == 201
+    body = {"note": "mine"}
+    token = hub.ask("POST", "api/users/deputy/tokens", body, token=boss).data["token"]
+    assert hub.ask("PATCH", "api/users/deputy", {"admin": False}, token=token).status == 200
+    hub.wait_for(lambda: by_admins(hub)[-1]["by"] == "deputy")
+    assert by_admins(hub)[-1]["method"] == "PATCH"
+
+
+@pytest.mark.parametrize("name", ["login", "signup", "activity", "error"])
+def test_no_name_keeps_an_act_off_the_record(hub: Hub, name: str) -> None:
+    admin = hub.person("admin")
+    for method, status in (("POST", 201), ("DELETE", 204)):
+        assert hub.ask(method, f"api/users/{name}", token=admin).status == status
+        hub.wait_for(lambda wanted=method: latest_by_admins(hub) == (wanted, name))
+
+
+def latest_by_admins(hub: Hub) -> tuple[str, str]:
+    act = by_admins(hub)[-1]
+    return act.get("method", ""), act.get("path", "").removeprefix("/hub/api/users/")
 
 
 def test_the_metrics_are_the_hubs(hub: Hub) -> None:

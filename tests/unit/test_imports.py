@@ -241,6 +241,7 @@ def test_the_host_leaves_ipykernel_unloaded() -> None:
 
 def test_the_host_compiles_no_grammar() -> None:
     # `rfc3987_syntax` is in every environment with JupyterLab, and takes a second with `lark`.
+    assert "lark" in loaded_by("import jsonschema")
     loaded = loaded_by(
         "import runpy\nsys.argv = ['host', '-1']\n"
         "try: runpy.run_module('familiar_kernel.familiar', run_name='__main__')\n"

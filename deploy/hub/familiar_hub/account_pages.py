@@ -18,7 +18,7 @@ from tornado.escape import url_escape
 from tornado.httputil import url_concat
 
 from . import known_browsers, passwords
-from .audit import record
+from .audit import as_admin, record
 
 _may_manage = needs_scope("admin:users")
 
@@ -134,10 +134,10 @@ class ApprovalPage(_Posted):
             raise web.HTTPError(400, "The administrator's own account stays approved.")
         row.is_authorized = wanted == "1"
         self.db.commit()
-        if wanted == "0":
-            await self.shut_out(row.username)
         act = "account.approved" if wanted == "1" else "account.shut-out"
         record(act, by=self.current_user.name, admin=True, account=row.username)
+        if wanted == "0":
+            await self.shut_out(row.username)
         self.redirect(f"{self.hub.base_url}authorize#{url_escape(row.username, plus=False)}")
 
 
@@ -185,7 +185,7 @@ class PasswordPage(native.ChangePasswordHandler):
             user.orm_user.cookie_id = new_token()
             self.db.commit()
             self.set_login_cookie(user)
-            record("account.password", by=user.name, admin=user.admin, account=user.name)
+            record("account.password", by=user.name, admin=as_admin(self), account=user.name)
         await _answer(self, "change-password.html", user.name, trouble)
 
 

@@ -1,10 +1,11 @@
 """Who did what: the acts of administrators and of people on their own labs, one JSON object a line.
 
-What administrators and services do stands in one file, what everybody else does in another beside
-it: both are replaced before they grow without bound, and nobody can push an administrator's acts
-out by acts of their own. The files are for the hub's operator alone. They hold no secrets: names
-and outcomes only, and a fact whose name sounds like a secret is an error of the code that tells it.
-What cannot be written goes to the hub's own log, so that no act is without a trace.
+What is done with an administrator's rights stands in one file, all else (people's acts on their own
+labs, and what was refused) in another beside it: both are replaced before they grow without bound,
+and nobody can push an administrator's acts out without such rights. The files are for the hub's
+operator alone. They hold no secrets: names and outcomes only, and a fact whose name sounds like a
+secret is an error of the code that tells it. What cannot be written goes to the hub's own log, so
+that no act is without a trace.
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ _LONGEST = 500
 _SECRET = re.compile(r"token|secret|passw|cookie|credential|xsrf|api_?key", re.IGNORECASE)
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 _NO_ACTS = re.compile(
-    r"/activity$|/login$|/signup$|/security/csp-report$|/api/oauth2/|/error/|/change-password"
+    r"login|signup|security/csp-report|api/oauth2/.*|error/\d+|change-password(?:/[^/]+)?"
+    r"|api/users/[^/]+(?:/servers?(?:/[^/]+)?)?/activity"
 )
-"""What programs send all the time, what only signs somebody in (the authenticator tells of that
-itself), and what people do to their own account."""
+"""Paths below the hub's: what programs send all the time, what only signs somebody in (the
+authenticator tells of that itself), and what tells itself."""
 
 
 class AuditError(Exception):
@@ -139,7 +141,7 @@ def record(event: str, *, by: str, admin: bool, **facts: Fact) -> None:
     Args:
         event: what was done, such as ``volume.reset``.
         by: the name of who did it.
-        admin: whether that is an administrator, a service or the hub itself.
+        admin: whether it was done with an administrator's rights, or by the hub itself.
         facts: what must be known beside; never a secret.
 
     Raises:
@@ -184,22 +186,23 @@ def log_request_and_act(handler: Any) -> None:
     pages and API is on record as well. A handler whose class has ``audited`` set tells itself.
     """
     log_request(handler)
-    request = handler.request
+    request, status = handler.request, handler.get_status()
     who = getattr(handler, "_jupyterhub_user", None)  # current_user raises before it is known
     if (
         who is None
         or request.method not in _CHANGING
         or getattr(handler, "audited", False)
-        or _NO_ACTS.search(request.path)
+        or _NO_ACTS.fullmatch(request.path.removeprefix(handler.hub.base_url))
     ):
         return
     record(
         "hub.request",
         by=name_of(who),
-        admin=is_admin(who),
+        # What was refused, anybody could repeat, and a page in an administrator's browser too.
+        admin=status < 400 and as_admin(handler),
         method=request.method,
         path=request.path,  # without the query, in which a token may stand
-        status=handler.get_status(),
+        status=status,
         address=request.remote_ip,
     )
 
@@ -209,9 +212,15 @@ def name_of(who: Any) -> str:
     return f"service {who.name}" if _is_service(who) else str(who.name)
 
 
-def is_admin(who: Any) -> bool:
-    """Say whether the acts of somebody stand among those of administrators."""
-    return _is_service(who) or bool(who.admin)
+def as_admin(handler: Any) -> bool:
+    """Say whether a request has an administrator's rights.
+
+    They were settled before the act, which may have taken them away. Not each of an
+    administrator's tokens has them: that of a lab has not.
+    """
+    return _is_service(handler.current_user) or any(
+        scope.startswith("admin:") and "!" not in scope for scope in handler.expanded_scopes
+    )
 
 
 def _is_service(who: Any) -> bool:

@@ -16,7 +16,7 @@ from jupyterhub.scopes import needs_scope
 from tornado import web
 
 from . import restart, volumes
-from .audit import is_admin, name_of, record
+from .audit import as_admin, name_of, record
 from .metrics import RESETS, RESTARTS
 
 
@@ -111,7 +111,7 @@ class ResetAPI(LabHandler):
         record(
             "volume.reset",
             by=name_of(self.current_user),
-            admin=is_admin(self.current_user),
+            admin=as_admin(self),
             person=user.name,
             kind=kind,
             volume=name or None,
@@ -144,7 +144,7 @@ class RestartAPI(LabHandler):
             record,
             "server.restart",
             by=name_of(self.current_user),
-            admin=is_admin(self.current_user),
+            admin=as_admin(self),
             person=user.name,
             server=server_name,
         )

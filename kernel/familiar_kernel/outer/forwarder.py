@@ -53,6 +53,7 @@ DURING_A_TURN = ("complete_request", "inspect_request", "is_complete_request", "
 channel, which takes the same requests."""
 ANSWERS = 200
 """Answers that a later cell can show as they were."""
+_SHOWING = {"display_data", "execute_result", "update_display_data"}
 _DISPLAYED = {"data", "metadata", "transient", "execution_count"}
 
 
@@ -366,6 +367,8 @@ class Forwarder:
                 metadata=written(read(body.metadata)),
             )
             out = self._output(kind, body)
+            if kind == "execute_input" and out is not None and marks is self.marks:
+                self._count(out)
         except (ValueError, TypeError, OverflowError):
             log.warning("the sandbox sent an output that cannot be read", exc_info=True)
             return
@@ -373,6 +376,14 @@ class Forwarder:
             with self._kernel.outlet.passing_on():
                 for piece in pieces(out) if kind == "stream" else (out,):
                     self.publish(kind, piece)
+
+    def _count(self, body: Body) -> None:
+        """Note the number of a cell that begins. Its reply may have overtaken it, on a socket of
+        its own."""
+        if count := read(body.content).get("execution_count"):
+            self.count = count
+            if request := self.request(id_of(read(body.parent))):
+                request.count = count
 
     def parent(self, header: dict[str, Any]) -> bytes:
         """Return the header of the request that a message of the sandbox answers: the client's own
@@ -397,16 +408,11 @@ class Forwarder:
         content = read(body.content)
         safe = (
             content
-            if self._is_answer(content)
+            if kind in _SHOWING and self._is_answer(content)
             else policy.safe_message(kind, content, self._policy, _is_ours)
         )
         if safe is None:
             return None
-        if kind == "execute_input" and (count := safe["execution_count"]):
-            # The reply may have overtaken it, on a socket of its own.
-            self.count = count
-            if request := self.request(id_of(read(body.parent))):
-                request.count = count
         if safe != content:
             body = body._replace(content=written(safe))
         if body.buffers and not kind.startswith("comm_"):
