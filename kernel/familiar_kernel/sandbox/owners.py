@@ -163,11 +163,16 @@ def _lines(runtime: Runtime, *arguments: str) -> list[str]:
 
 
 def _inspected(runtime: Runtime, what: str, ids: list[str]) -> list[dict[str, Any]]:
-    """Return what the runtime knows of each; what is gone meanwhile is left out."""
+    """Return what the runtime knows of each; what is gone meanwhile is left out.
+
+    Podman says nothing of any where its store has lost one: then each is asked for alone.
+    """
     if not ids:
         return []
     try:
         found: list[dict[str, Any]] = json.loads(runtime.ask(what, "inspect", *ids).stdout or "[]")
     except ValueError:
-        return []
+        found = []
+    if not found and len(ids) > 1:
+        return [entry for one in ids for entry in _inspected(runtime, what, [one])]
     return found
